@@ -1,0 +1,1 @@
+"""Reverse image search over aerial imagery: tiles, DINO features, spaces, indexes."""

@@ -1,0 +1,188 @@
+"""Folders on disk that appear whole or not at all.
+
+An artifact is a folder named by its kind and key. It is made in a staging folder beside its final place
+and moved there by one rename, so a killed run leaves no half artifact. A stage that can resume finds its
+earlier work in the staging folder, whose name is as stable as the key. A lock makes two runs at once do
+the work once. Nothing here knows what a stage does.
+"""
+
+import contextlib
+import errno
+import fcntl
+import hashlib
+import json
+import os
+import shutil
+import sys
+import time
+import warnings
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from pathlib import Path
+from typing import Any
+
+from ris_core.errors import ArtifactError
+
+FORMAT_VERSION = 1
+MANIFEST = "manifest.json"
+_WHOLE_HASH_BYTES = 64 * 2**20  # larger files are hashed in samples, so that opening 79 GB of pixels stays instant
+_SAMPLE_BYTES = 2**20
+_SAMPLES = 64
+
+
+class CorruptArtifactWarning(UserWarning):
+    """A cached artifact was damaged and is made again."""
+
+
+def artifact_key(kind: str, parameters: Mapping[str, Any], parents: Sequence[str] = ()) -> str:
+    """Key of an artifact: 16 hexadecimal digits that change with anything that shapes its content.
+
+    Args:
+        kind: Name of the artifact's kind, such as ``"tiles"``.
+        parameters: JSON-serialisable parameters of the stage.
+        parents: Keys of the artifacts that the stage reads.
+    """
+    text = json.dumps([FORMAT_VERSION, kind, parameters, list(parents)], sort_keys=True, default=str)
+    return hashlib.sha256(text.encode()).hexdigest()[:16]
+
+
+def file_digest(path: Path) -> str:
+    """SHA-256 of a file's size and content; of 64 evenly spaced mebibytes where it exceeds 64 MiB."""
+    size = path.stat().st_size
+    digest = hashlib.sha256(str(size).encode())
+    with path.open("rb") as file:
+        if size <= _WHOLE_HASH_BYTES:
+            digest.update(file.read())
+        else:
+            for i in range(_SAMPLES):
+                file.seek(i * (size - _SAMPLE_BYTES) // (_SAMPLES - 1))
+                digest.update(file.read(_SAMPLE_BYTES))
+    return digest.hexdigest()
+
+
+def write_json(path: Path, content: object) -> None:
+    """Write JSON so that the file is either the old one or the new one, whole and on disk."""
+    temporary = path.with_name(f".{path.name}.{os.getpid()}")
+    try:
+        with temporary.open("w", encoding="utf-8") as file:
+            json.dump(content, file, indent=1, sort_keys=True, allow_nan=False)
+            file.write("\n")
+            file.flush()
+            os.fsync(file.fileno())
+        temporary.replace(path)
+    except OSError as error:
+        temporary.unlink(missing_ok=True)
+        raise disk_error(path, error) from error
+
+
+def disk_error(path: Path, error: OSError) -> ArtifactError:
+    """The error for a failed write at ``path``, with what the user can do about it."""
+    remedy = {
+        errno.ENOSPC: "Free some space, or set another place with --cache or --reports, and run again: finished work is kept.",
+        errno.EDQUOT: "Your quota is used up: free some space, or set another place with --cache or --reports.",
+        errno.EACCES: "Give yourself write permission, or set another place with --cache or --reports.",
+        errno.EROFS: "The file system is read-only: set another place with --cache or --reports.",
+    }.get(error.errno or 0, "Check the path and the file system, then run again: finished work is kept.")
+    return ArtifactError(f"{path}: cannot be written ({error.strerror or error}). {remedy}")
+
+
+def read_manifest(folder: Path) -> dict[str, Any]:
+    """The manifest of an artifact: kind, key, parameters, parents, wall time, files.
+
+    Raises:
+        ArtifactError: If there is none, or it is not the JSON object that this version writes.
+    """
+    path = folder / MANIFEST
+    try:
+        manifest = json.loads(path.read_text(encoding="utf-8"))
+    except (OSError, ValueError) as error:
+        raise ArtifactError(f"{path}: not a readable manifest ({error}). Delete the folder and run again.") from error
+    if not isinstance(manifest, dict) or "files" not in manifest:
+        raise ArtifactError(f"{path}: not a manifest of this program. Delete the folder and run again.")
+    return manifest
+
+
+def damage(folder: Path) -> str | None:
+    """What is wrong with an artifact on disk, or None when every file has its recorded size and hash."""
+    try:
+        files = read_manifest(folder)["files"]
+    except ArtifactError as error:
+        return str(error)
+    for name, recorded in files.items():
+        path = folder / name
+        if not path.is_file():
+            return f"{path} is missing"
+        if path.stat().st_size != recorded["bytes"]:
+            return f"{path} has {path.stat().st_size} bytes, not {recorded['bytes']}"
+        if file_digest(path) != recorded["sha256"]:
+            return f"{path} does not have its recorded hash"
+    return None
+
+
+@contextlib.contextmanager
+def exclusive(path: Path) -> Iterator[None]:
+    """Hold the lock file ``path``; say so when another run holds it, and wait."""
+    path.parent.mkdir(parents=True, exist_ok=True)
+    with path.open("w") as file:
+        try:
+            fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
+        except BlockingIOError:
+            print(f"waiting for another run that is making {path.stem} ...", file=sys.stderr)
+            fcntl.flock(file, fcntl.LOCK_EX)
+        yield
+
+
+def make_once(
+    root: Path,
+    kind: str,
+    parameters: Mapping[str, Any],
+    parents: Sequence[str],
+    make: Callable[[Path], Mapping[str, Any] | None],
+) -> tuple[Path, bool]:
+    """Folder of the artifact, made now unless it is there and undamaged.
+
+    Args:
+        root: Cache folder.
+        kind: Kind of artifact; the folder is ``root/kind-key``.
+        parameters: See `artifact_key`.
+        parents: See `artifact_key`.
+        make: Fills the staging folder that it is given, which may hold the files of an earlier attempt that
+            was cut off. What it returns is kept in the manifest under ``"notes"``.
+
+    Returns:
+        The folder, and whether it was there already.
+
+    Raises:
+        ArtifactError: If the disk cannot take it.
+    """
+    key = artifact_key(kind, parameters, parents)
+    folder = root / f"{kind}-{key}"
+    staging = root / f".{kind}-{key}.partial"
+    try:
+        with exclusive(root / f".{kind}-{key}.lock"):
+            if folder.exists():
+                fault = damage(folder)
+                if fault is None:
+                    return folder, True
+                warnings.warn(f"damaged artifact is made again: {fault}", CorruptArtifactWarning, stacklevel=2)
+                shutil.rmtree(folder)
+            staging.mkdir(parents=True, exist_ok=True)
+            start = time.perf_counter()
+            notes = make(staging)
+            files = sorted(p for p in staging.rglob("*") if p.is_file() and p.name != MANIFEST)
+            manifest = {
+                "kind": kind,
+                "key": key,
+                "format": FORMAT_VERSION,
+                "parameters": dict(parameters),
+                "parents": list(parents),
+                "wall_s": time.perf_counter() - start,
+                "notes": dict(notes or {}),
+                "files": {
+                    str(p.relative_to(staging)): {"bytes": p.stat().st_size, "sha256": file_digest(p)} for p in files
+                },
+            }
+            write_json(staging / MANIFEST, json.loads(json.dumps(manifest, default=str)))
+            staging.rename(folder)
+    except OSError as error:
+        raise disk_error(folder, error) from error
+    return folder, False
