@@ -77,12 +77,14 @@ def write_json(path: Path, content: object) -> None:
 def disk_error(path: Path, error: OSError) -> ArtifactError:
     """The error for a failed write at ``path``, with what the user can do about it."""
     remedy = {
-        errno.ENOSPC: "Free some space, or set another place with --cache or --reports, and run again: finished work is kept.",
-        errno.EDQUOT: "Your quota is used up: free some space, or set another place with --cache or --reports.",
-        errno.EACCES: "Give yourself write permission, or set another place with --cache or --reports.",
-        errno.EROFS: "The file system is read-only: set another place with --cache or --reports.",
-    }.get(error.errno or 0, "Check the path and the file system, then run again: finished work is kept.")
-    return ArtifactError(f"{path}: cannot be written ({error.strerror or error}). {remedy}")
+        errno.ENOSPC: "Free some space there, or choose another place with --cache or --reports.",
+        errno.EDQUOT: "Free some of your quota, or choose another place with --cache or --reports.",
+        errno.EACCES: "Give yourself write permission, or choose another place with --cache or --reports.",
+        errno.EROFS: "The file system is read-only: choose another place with --cache or --reports.",
+    }.get(error.errno or 0, "Check the path and the file system.")
+    return ArtifactError(
+        f"{path}: cannot be written ({error.strerror or error}). {remedy} Then run again: finished work is kept."
+    )
 
 
 def read_manifest(folder: Path) -> dict[str, Any]:
@@ -126,7 +128,7 @@ def exclusive(path: Path) -> Iterator[None]:
         try:
             fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
         except BlockingIOError:
-            print(f"waiting for another run that is making {path.stem} ...", file=sys.stderr)
+            sys.stderr.write(f"waiting for another run that is making {path.stem.lstrip('.')} ...\n")
             fcntl.flock(file, fcntl.LOCK_EX)
         yield
 

@@ -48,7 +48,8 @@ class Tiles:
 
     def __getitem__(self, rows: Rows) -> "Tiles":
         """The tiles at these positions."""
-        return Tiles(self.pixels[rows], self.table.iloc[rows].reset_index(drop=True))
+        positions = np.arange(len(self))[rows]
+        return Tiles(self.pixels[rows], self.table.iloc[positions].reset_index(drop=True))
 
     @property
     def ids(self) -> np.ndarray:
