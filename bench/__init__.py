@@ -1,0 +1,1 @@
+"""The harness: suites, cells, clocks, scores and reports over the pipeline of `ris_core`."""

@@ -1,0 +1,153 @@
+"""``python -m bench run | list | report | compare | inspect | doctor``; ``ris-bench`` is the same command."""
+
+import argparse
+import os
+import signal
+import sys
+from collections.abc import Callable, Sequence
+from pathlib import Path
+
+from ris_core.errors import RisError
+
+BAD_INPUT, INTERRUPTED = 2, 130
+
+
+def main(arguments: Sequence[str] | None = None) -> int:
+    """Run one command.
+
+    Returns:
+        0, 1 if a cell failed, 2 if the input is at fault (the message is on stderr), 130 after Ctrl-C.
+    """
+    options = _parser().parse_args(arguments)
+    command: Callable[[argparse.Namespace], int] = options.command
+    try:
+        _treat_termination_as_interrupt()
+        return command(options)
+    except RisError as error:
+        print(error, file=sys.stderr)
+        return BAD_INPUT
+    except KeyboardInterrupt:
+        print("interrupted", file=sys.stderr)
+        return INTERRUPTED
+    except BrokenPipeError:  # `list | head`
+        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
+        return 0
+
+
+def _treat_termination_as_interrupt() -> None:
+    def interrupt(number: int, frame: object) -> None:
+        raise KeyboardInterrupt
+
+    try:
+        signal.signal(signal.SIGTERM, interrupt)
+    except ValueError:  # not the main thread: whoever started us handles signals
+        return
+
+
+# Commands import what they need when they run: torch alone takes seconds, and `--help` needs none of it.
+
+
+def _run(options: argparse.Namespace) -> int:
+    from bench.run_suite import RunOptions, run_suite  # noqa: PLC0415
+
+    return run_suite(
+        RunOptions(
+            suite=options.suite,
+            overrides=tuple(options.set),
+            resume=options.resume,
+            keyword=options.k,
+            stop_at_failure=options.x,
+            cache=options.cache,
+            reports=options.reports,
+            run_id=options.run_id,
+        )
+    )
+
+
+def _list(options: argparse.Namespace) -> int:
+    from bench.cells import expand_cells  # noqa: PLC0415
+    from bench.suite_file import find_suite, read_suite  # noqa: PLC0415
+
+    for cell in expand_cells(read_suite(find_suite(options.suite), options.set)):
+        print(cell.id)
+    return 0
+
+
+def _report(options: argparse.Namespace) -> int:
+    from bench.run_suite import make_report  # noqa: PLC0415
+
+    print(make_report(options.run))
+    return 0
+
+
+def _compare(options: argparse.Namespace) -> int:
+    from bench.compare import compare_runs  # noqa: PLC0415
+
+    print(compare_runs(options.base, options.other))
+    return 0
+
+
+def _inspect(options: argparse.Namespace) -> int:
+    from ris_core.rasters import describe_raster, write_thumbnail  # noqa: PLC0415
+
+    print(describe_raster(options.raster, options.tile_px))
+    if options.thumbnail is not None:
+        write_thumbnail(options.raster, options.thumbnail)
+        print(f"thumbnail: {options.thumbnail}")
+    return 0
+
+
+def _doctor(options: argparse.Namespace) -> int:
+    from bench.doctor import examine  # noqa: PLC0415
+
+    print(examine(options.cache))
+    return 0
+
+
+def _parser() -> argparse.ArgumentParser:
+    parser = argparse.ArgumentParser("ris-bench", description="Reverse image search over aerial imagery, measured.")
+    commands = parser.add_subparsers(required=True, metavar="COMMAND")
+    cache = Path(os.environ.get("RIS_CACHE", ".ris_cache"))
+
+    run = commands.add_parser("run", help="measure a suite and write its report")
+    _add_suite(run)
+    run.add_argument("-k", default="", metavar="EXPRESSION", help="only cells whose id matches, as in pytest")
+    run.add_argument("-x", action="store_true", help="stop at the first cell that fails")
+    run.add_argument("--resume", nargs="?", const="", metavar="RUN", help="go on with the last run, or with RUN")
+    run.add_argument("--cache", type=Path, default=cache, metavar="DIR", help="artifacts (default: %(default)s)")
+    run.add_argument("--reports", type=Path, default=Path("reports"), metavar="DIR", help="runs (default: %(default)s)")
+    run.add_argument("--run-id", metavar="ID", help="name of the new run (default: date and time)")
+    run.set_defaults(command=_run)
+
+    cells = commands.add_parser("list", help="print the ids of a suite's cells")
+    _add_suite(cells)
+    cells.set_defaults(command=_list)
+
+    report = commands.add_parser("report", help="draw a run's tables, figures and page anew")
+    report.add_argument("run", type=Path, metavar="RUN", help="folder of the run")
+    report.set_defaults(command=_report)
+
+    compare = commands.add_parser("compare", help="compare two runs; times only of one machine")
+    compare.add_argument("base", type=Path, metavar="RUN")
+    compare.add_argument("other", type=Path, metavar="RUN")
+    compare.set_defaults(command=_compare)
+
+    inspect = commands.add_parser("inspect", help="facts of a raster")
+    inspect.add_argument("raster", type=Path, metavar="RASTER")
+    inspect.add_argument("--tile-px", type=int, default=512, metavar="N", help="side of a tile (default: %(default)s)")
+    inspect.add_argument("--thumbnail", type=Path, metavar="PNG", help="write a small picture of it")
+    inspect.set_defaults(command=_inspect)
+
+    doctor = commands.add_parser("doctor", help="what works on this machine, and why the rest does not")
+    doctor.add_argument("--cache", type=Path, default=cache, metavar="DIR", help=argparse.SUPPRESS)
+    doctor.set_defaults(command=_doctor)
+    return parser
+
+
+def _add_suite(parser: argparse.ArgumentParser) -> None:
+    parser.add_argument("suite", metavar="SUITE", help="a suite file, or the name of one in suites/, such as demo")
+    parser.add_argument("--set", action="append", default=[], metavar="KEY=VALUE", help="override a key of the suite")
+
+
+if __name__ == "__main__":
+    sys.exit(main())

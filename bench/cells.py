@@ -1,0 +1,101 @@
+"""Cells: every combination that a suite asks for, in the order in which they are measured, each with a stable id.
+
+An id says what the suite says: ``tiny/falconn/cross_polytope-tables10/probes_per_table5/corrected/batch-1t``.
+It depends on the cell's own values alone, so adding a value to a grid renames nothing.
+"""
+
+import dataclasses
+from collections.abc import Iterator
+
+from bench.suite import EngineGrid, ParamSet, Suite
+
+BUILD, QUERY = "build", "query"
+
+
+@dataclasses.dataclass(frozen=True)
+class IndexKey:
+    """What makes one index: query cells with equal keys share one build."""
+
+    backbone: str
+    engine: str
+    kind: str
+    build: ParamSet
+
+    @property
+    def id(self) -> str:
+        """The part of an id that its cells share."""
+        return "/".join(filter(None, (self.backbone, self.engine, self.build.label())))
+
+    def words(self) -> str:
+        """The same for people: ``tiny falconn cross_polytope tables=10``."""
+        return " ".join(filter(None, (self.backbone, self.engine, _words(self.build))))
+
+
+@dataclasses.dataclass(frozen=True)
+class BuildCell:
+    """Time to build one index."""
+
+    index: IndexKey
+    threads: int
+
+    @property
+    def id(self) -> str:
+        """Unique in its suite."""
+        return f"{self.index.id}/{BUILD}-{self.threads}t"
+
+    def words(self) -> str:
+        """The cell for people, as progress lines show it."""
+        return f"{self.index.words()} build{_thread_words(self.threads)}"
+
+
+@dataclasses.dataclass(frozen=True)
+class QueryCell:
+    """Time and recall of one index asked in one way."""
+
+    index: IndexKey
+    query: ParamSet
+    space: str
+    mode: str
+    threads: int
+
+    @property
+    def id(self) -> str:
+        """Unique in its suite."""
+        return "/".join(filter(None, (self.index.id, self.query.label(), self.space, f"{self.mode}-{self.threads}t")))
+
+    def words(self) -> str:
+        """The cell for people, as progress lines show it."""
+        asked = _words(self.query)
+        return " ".join(filter(None, (self.index.words(), asked, self.space, self.mode))) + _thread_words(self.threads)
+
+
+Cell = BuildCell | QueryCell
+
+
+def expand_cells(suite: Suite) -> list[Cell]:
+    """All cells of a suite: backbone by backbone, index by index, the index' build before its queries."""
+    cells: list[Cell] = []
+    for entry in suite.backbones:
+        for grid in suite.engines:
+            for build in grid.builds:
+                index = IndexKey(entry.name, grid.name, grid.kind, build)
+                cells.extend(BuildCell(index, threads) for threads in suite.measure.threads)
+                cells.extend(_query_cells(suite, grid, index))
+    return cells
+
+
+def _query_cells(suite: Suite, grid: EngineGrid, index: IndexKey) -> Iterator[QueryCell]:
+    for query in grid.queries:
+        for space in suite.queries.space:
+            for mode in suite.measure.modes:
+                for threads in suite.measure.threads:
+                    yield QueryCell(index, query, space, mode, threads)
+
+
+def _words(point: ParamSet) -> str:
+    values = ((key, getattr(point.params, key)) for key in point.named)
+    return " ".join(str(value) if isinstance(value, str) else f"{key}={value}" for key, value in values)
+
+
+def _thread_words(threads: int) -> str:
+    return f" {threads} threads" if threads > 1 else ""

@@ -1,0 +1,202 @@
+"""pytest glue: ``--suite`` turns a suite's cells into tests, and every cell's row is on disk before the next starts.
+
+``pytest bench/bench_cells.py --suite suites/demo.toml -k falconn --lf --collect-only`` works as with any tests;
+``python -m bench run`` starts the same with its own, shorter output.
+"""
+
+import sys
+from collections.abc import Generator, Sequence
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from bench.cells import BuildCell, Cell, IndexKey, expand_cells
+from bench.machine import fingerprint
+from bench.progress import Progress
+from bench.results import FAILED, SKIPPED, cell_slug, read_result, result_path
+from bench.run_folder import bare_result, finished_results, mark_ended, mark_started, new_run
+from bench.session import Session
+from bench.stages import Base
+from bench.suite_file import find_suite, read_suite
+from ris_core.engines import ENGINES
+from ris_core.engines.contract import Engine
+from ris_core.errors import ArtifactError, CorpusError, RasterError, RisError, SuiteError
+
+SESSION = pytest.StashKey[Session]()
+CELLS = pytest.StashKey[list[Cell]]()
+PROGRESS = pytest.StashKey[Progress]()
+DONE = pytest.StashKey[bool]()
+FATAL = pytest.StashKey[RisError]()  # an error that no other cell would survive either
+_FATAL_ERRORS = (ArtifactError, CorpusError, RasterError, SuiteError)
+
+
+def pytest_addoption(parser: pytest.Parser) -> None:
+    """Options of the harness."""
+    group = parser.getgroup("ris-bench")
+    group.addoption("--suite", metavar="SUITE", help="suite file, or name of one in suites/")
+    group.addoption("--set", dest="suite_set", action="append", default=[], metavar="KEY=VALUE", help="override a key")
+    group.addoption("--cache", default=".ris_cache", metavar="DIR", help="folder of the artifacts")
+    group.addoption("--reports", default="reports", metavar="DIR", help="folder of the runs")
+
+
+def pytest_configure(config: pytest.Config) -> None:
+    """Read the suite, unless ``python -m bench run`` has left a session already."""
+    if SESSION in config.stash or config.getoption("suite") is None:
+        return
+    try:
+        suite = read_suite(find_suite(config.getoption("suite")), config.getoption("suite_set"))
+    except RisError as error:
+        raise pytest.UsageError(str(error)) from error
+    config.stash[CELLS] = expand_cells(suite)
+    config.stash[PROGRESS] = progress = Progress(None)
+    folder = Path()  # made when the first cell starts
+    cache = Path(config.getoption("cache"))
+    config.stash[SESSION] = Session(suite, config.stash[CELLS], folder, cache, progress.tell_stage)
+
+
+def pytest_generate_tests(metafunc: pytest.Metafunc) -> None:
+    """One test a cell."""
+    cells: Sequence[Cell] = metafunc.config.stash.get(CELLS, [])
+    if "build_cell" in metafunc.fixturenames:
+        builds = [(cell, cell.index.backbone) for cell in cells if isinstance(cell, BuildCell)]
+        ids = [cell.id for cell, _ in builds]
+        metafunc.parametrize(("build_cell", "base"), builds, ids=ids, indirect=["base"], scope="session")
+    if "query_cell" in metafunc.fixturenames:
+        queries = [(cell, cell.index.backbone, cell.index) for cell in cells if not isinstance(cell, BuildCell)]
+        ids = [cell.id for cell, *_ in queries]
+        names = ("query_cell", "base", "engine")
+        metafunc.parametrize(names, queries, ids=ids, indirect=["base", "engine"], scope="session")
+
+
+@pytest.hookimpl(trylast=True)
+def pytest_collection_modifyitems(config: pytest.Config, items: list[pytest.Item]) -> None:
+    """The suite's order, no time limit on a cell, warnings as warnings; cells that are done are left out."""
+    places = {cell.id: place for place, cell in enumerate(config.stash.get(CELLS, []))}
+    ours = [item for item in items if _cell_of(item) is not None]
+    others = [item for item in items if _cell_of(item) is None]
+    ours.sort(key=lambda item: places[_cell_of(item).id])  # type: ignore[union-attr]
+    for item in ours:
+        item.add_marker(pytest.mark.timeout(0))
+        item.add_marker(pytest.mark.filterwarnings("default"))
+    session = config.stash.get(SESSION, None)
+    done = finished_results(session.folder) if session is not None and session.folder != Path() else {}
+    for item in ours:
+        item.stash[DONE] = _cell_of(item).id in done  # type: ignore[union-attr]
+    left = [item for item in ours if not is_done(item)]
+    if len(left) < len(ours):
+        config.hook.pytest_deselected(items=[item for item in ours if item not in left])
+        config.stash[PROGRESS].say(f"{len(ours) - len(left)} of {len(ours)} cells are done already and are skipped")
+    config.stash.get(PROGRESS, Progress(None)).expect(len(left))
+    items[:] = [*others, *left]
+
+
+def is_done(item: pytest.Item) -> bool:
+    """Whether an earlier process of this run has measured the item's cell."""
+    return item.stash.get(DONE, False)
+
+
+def _cell_of(item: pytest.Item) -> Cell | None:
+    parameters: dict[str, Any] = getattr(getattr(item, "callspec", None), "params", {})
+    return parameters.get("build_cell") or parameters.get("query_cell")
+
+
+def open_session(config: pytest.Config) -> Session | None:
+    """The run under way, its folder made now unless there is one; None without ``--suite``."""
+    found = config.stash.get(SESSION, None)
+    if found is not None and found.folder == Path():
+        found.folder = new_run(found.suite, found.cells, Path(config.getoption("reports")), None, fingerprint())
+        config.stash[PROGRESS].say(f"run folder: {found.folder}")
+    return found
+
+
+@pytest.fixture(scope="session")
+def session(pytestconfig: pytest.Config) -> Session:
+    """The run under way."""
+    found = open_session(pytestconfig)
+    if found is None:
+        pytest.skip("no --suite was given")
+    return found
+
+
+@pytest.fixture(scope="session")
+def base(session: Session, request: pytest.FixtureRequest) -> Base:
+    """Features of one backbone; pytest drops those of the backbone before, and keeps an error for all its cells."""
+    return session.prepare(request.param)
+
+
+@pytest.fixture(scope="session")
+def engine(session: Session, base: Base, request: pytest.FixtureRequest) -> Engine:
+    """One index, shared by all cells that query it."""
+    key: IndexKey = request.param
+    return session.engine(key, base)
+
+
+@pytest.hookimpl(tryfirst=True)
+def pytest_runtest_setup(item: pytest.Item) -> None:
+    """Skip a cell whose engine cannot run here, before anything is made for it."""
+    cell, session = _cell_of(item), open_session(item.config)
+    if cell is None or session is None:
+        return
+    reason = ENGINES[cell.index.kind].unavailable()
+    if reason is not None:
+        session.keep(cell, bare_result(cell, session.suite, SKIPPED, reason))
+        pytest.skip(reason)
+    if item.config.getoption("benchmark_disable"):
+        pytest.skip("the clock is disabled (--benchmark-disable)")
+
+
+@pytest.hookimpl(wrapper=True, tryfirst=True)
+def pytest_runtest_call(item: pytest.Item) -> Generator[None, object, object]:
+    """Leave a mark while a cell runs, which stays if the process dies in it."""
+    cell, session = _cell_of(item), item.config.stash.get(SESSION, None)
+    if cell is None or session is None:
+        return (yield)
+    mark_started(session.folder, cell)
+    try:
+        return (yield)
+    finally:
+        mark_ended(session.folder, cell)
+
+
+@pytest.hookimpl(wrapper=True)
+def pytest_runtest_makereport(
+    item: pytest.Item, call: pytest.CallInfo[None]
+) -> Generator[None, pytest.TestReport, pytest.TestReport]:
+    """Give a failed cell its row, say how each cell went, and stop where no other cell could go better."""
+    report = yield
+    cell, session = _cell_of(item), item.config.stash.get(SESSION, None)
+    if cell is None or session is None or report.when == "teardown":
+        return report
+    error = call.excinfo.value if call.excinfo is not None else None
+    if isinstance(error, _FATAL_ERRORS):
+        item.config.stash[FATAL] = error
+        item.session.shouldstop = str(error)
+        return report
+    if report.failed and error is not None:
+        session.keep(cell, bare_result(cell, session.suite, FAILED, _reason(error)))
+        _write_traceback(session.folder, cell, report)
+    if report.when == "call" or not report.passed:
+        item.config.stash[PROGRESS].tell_cell(cell, read_result(result_path(session.folder, cell.id)))
+    return report
+
+
+def _reason(error: BaseException) -> str:
+    return str(error) if isinstance(error, RisError) else f"{type(error).__name__}: {error}"
+
+
+def _write_traceback(folder: Path, cell: Cell, report: pytest.TestReport) -> None:
+    """Leave the traceback of what is no user's error for whoever looks for the cause."""
+    path = folder / "failures" / f"{cell_slug(cell.id)}.txt"
+    path.parent.mkdir(exist_ok=True)
+    path.write_text(report.longreprtext, encoding="utf-8")
+
+
+def pytest_sessionfinish(session: pytest.Session, exitstatus: int) -> None:
+    """Say in ``run.json`` how it ended."""
+    found = session.config.stash.get(SESSION, None)
+    if found is None or found.folder == Path() or session.config.getoption("collectonly"):
+        return
+    ends = {int(pytest.ExitCode.OK): "ok", int(pytest.ExitCode.NO_TESTS_COLLECTED): "ok", 1: "failed"}
+    found.built.clear()
+    found.close(ends.get(int(exitstatus), "interrupted"))

@@ -1,0 +1,102 @@
+"""Figures of a run, drawn from its CSV tables alone; and pictures, drawn from its tiles and judged answers.
+
+A figure without data is not drawn: its function returns None, and the page gives the reason that stands here.
+"""
+
+import dataclasses
+from collections.abc import Callable, Sequence
+from pathlib import Path
+
+import numpy as np
+from matplotlib.figure import Figure
+
+from bench.figures.gallery import Answers, draw_gallery
+from bench.figures.losses import draw_losses
+from bench.figures.map import draw_map, draw_mosaic
+from bench.figures.precision import draw_concepts, draw_precision
+from bench.figures.recall import draw_recall, draw_slip
+from bench.figures.style import save_figure
+from bench.figures.times import draw_times
+from ris_core.records import Tiles
+
+PICTURES = "pictures"  # subfolder of what shows the imagery, so that a published run can leave it out
+
+FIGURES: dict[str, Callable[[Path], Figure | None]] = {
+    "recall_over_query_time": draw_recall,
+    "build_and_query_time": draw_times,
+    "query_slip": draw_slip,
+    "precision_by_difficulty": draw_precision,
+    "precision_by_concept": draw_concepts,
+    "training_losses": draw_losses,
+}
+
+CAPTIONS: dict[str, str] = {
+    "recall_over_query_time": "Share of the exact k nearest neighbours found, over the time of one query; single queries "
+    "and batches apart. Ties at rank k count as found.",
+    "build_and_query_time": "What each index costs to build and to ask.",
+    "query_slip": "The thesis passed queries to the index neither centred nor normalised, as the indexed vectors were. "
+    "The same index, asked both ways.",
+    "precision_by_difficulty": "Share of relevant tiles among the neighbours, with random weights, a colour descriptor "
+    "and random answers as baselines where the suite has them.",
+    "precision_by_concept": "Precision of exact neighbours for each concept that a query shows.",
+    "training_losses": "DINO's loss and the teacher's entropy by epoch.",
+    "tile_map": "Footprints of the tiles, from the run's GeoParquet.",
+    "mosaic": "The corpus put together from its tiles.",
+}
+
+REASONS: dict[str, str] = {
+    "recall_over_query_time": "no approximate engine was measured",
+    "build_and_query_time": "no cell was measured",
+    "query_slip": "the suite asks its queries in one way only; in [queries], "
+    'space = ["corrected", "as_published"] asks in both',
+    "precision_by_difficulty": "no query was judged",
+    "precision_by_concept": "no query was judged, or exact search was not among the engines",
+    "training_losses": "no backbone was trained in this run",
+    "tile_map": "the tiles have no footprints: the corpus is not a raster, or its tiles are no longer in the cache",
+    "mosaic": "the tiles have no footprints",
+}
+_GALLERY = "Judged queries and their nearest tiles: relevant or not, by the rules of the judge."
+
+
+@dataclasses.dataclass(frozen=True)
+class Drawn:
+    """A figure on disk, or the reason why there is none.
+
+    Attributes:
+        name: Name of its files, without ending.
+        caption: What it shows.
+        files: Its PNG and its SVG; empty where there was nothing to draw.
+        reason: Why it was not drawn, else empty.
+    """
+
+    name: str
+    caption: str
+    files: tuple[Path, ...] = ()
+    reason: str = ""
+
+
+def draw_figures(tables: Path, folder: Path) -> list[Drawn]:
+    """Draw every figure of `FIGURES` that the tables carry into ``folder``."""
+    return [_keep(name, draw(tables), folder) for name, draw in FIGURES.items()]
+
+
+def draw_places(tiles: Tiles | None, folder: Path, query_ids: np.ndarray | None = None) -> Drawn:
+    """Draw the map of the tiles, which shows classes but no imagery, into ``folder``."""
+    return _keep("tile_map", None if tiles is None else draw_map(tiles, query_ids), folder)
+
+
+def draw_pictures(tiles: Tiles, answers: Sequence[Answers], folder: Path) -> list[Drawn]:
+    """Draw what shows the imagery, into ``folder/pictures``: the corpus, and a gallery for each difficulty."""
+    drawn = [_keep("mosaic", draw_mosaic(tiles), folder / PICTURES)]
+    for stratum in dict.fromkeys(answers[0].strata if answers else ()):
+        figure = draw_gallery(tiles, answers, stratum)
+        slug = "".join(letter if letter.isalnum() else "_" for letter in stratum)
+        drawn.append(_keep(f"gallery_{slug}", figure, folder / PICTURES))
+    return [picture for picture in drawn if picture.files]
+
+
+def _keep(name: str, figure: Figure | None, folder: Path) -> Drawn:
+    caption = CAPTIONS.get(name, _GALLERY)
+    if figure is None:
+        return Drawn(name, caption, reason=REASONS.get(name, "nothing was judged"))
+    return Drawn(name, caption, tuple(save_figure(figure, folder / name)))

@@ -1,0 +1,254 @@
+"""Recall over query time, and what the published query slip costs."""
+
+from pathlib import Path
+from typing import Any
+
+import matplotlib as mpl
+import numpy as np
+import pandas as pd
+from matplotlib.axes import Axes
+from matplotlib.figure import Figure
+from matplotlib.lines import Line2D
+
+from bench.figures.style import (
+    AS_PUBLISHED,
+    CORRECTED,
+    EXACT,
+    FAINT,
+    INK,
+    RC,
+    SOFT,
+    Sheet,
+    draw_sheet,
+    plain,
+    read_cells,
+    scale_times,
+    span,
+    variant_colours,
+)
+
+SETTING = ["tables", "hash_bits", "probes_per_table", "other_params"]
+_LABELS_A_PANEL = 6
+_SLIP_ROWS = 24
+_SAME = ["backbone", "variant", *SETTING, "mode", "threads"]
+
+
+@mpl.rc_context(RC)
+def draw_recall(tables: Path) -> Figure | None:
+    """Recall at k over the time of a query: a row of panels a backbone, a column a way of asking.
+
+    Lines join the settings that no other of their engine beats in both; exact search is the dotted line.
+    None when no approximate engine was measured.
+    """
+    cells = read_cells(tables)
+    if cells.empty or (cells["variant"] == EXACT).all():
+        return None
+    ways = list(dict.fromkeys(zip(cells["mode"], cells["threads"], strict=True)))
+    backbones = list(dict.fromkeys(cells["backbone"]))
+    colours = variant_colours(cells["variant"])
+    varying = varying_settings(cells)
+    sheet = Sheet(
+        f"Recall over query time, k = {span(cells['k'])}",
+        f"{span(cells['q'])} queries among {span(cells['n'])} tiles. Up and to the left is better. Lines are Pareto "
+        "fronts; pale points are beaten by another setting of their engine in both time and recall. Vertical bars are "
+        f"95 % bootstrap intervals. {_label_key(varying)} Each backbone has its own exact neighbours: compare engines within a "
+        "panel, not recall across backbones.",
+        rows=len(backbones),
+        columns=len(ways),
+        height_in=2.9 if len(backbones) == 1 else 2.35,
+    )
+    figure, axes = draw_sheet(sheet, sharey="row", sharex="col")
+    for row, backbone in enumerate(backbones):
+        for column, (mode, threads) in enumerate(ways):
+            ax = axes[row, column]
+            here = cells[(cells["backbone"] == backbone) & (cells["mode"] == mode) & (cells["threads"] == threads)]
+            _draw_panel(ax, here, colours, varying)
+            ax.set_title(plain(f"{backbone} · {_way_words(mode, threads)}"))
+            if column == 0:
+                ax.set_ylabel(f"recall@{span(cells['k'])}")
+    for ax in axes[-1]:
+        scale_times(ax, "time per query")
+    figure.legend(handles=_legend(cells, colours), loc="outside lower left", ncols=4)
+    _place_labels(figure, axes)
+    return figure
+
+
+@mpl.rc_context(RC)
+def draw_slip(tables: Path) -> Figure | None:
+    """Recall of each setting with corrected queries and with raw ones, as published.
+
+    None when the run did not ask in both ways.
+    """
+    cells = read_cells(tables)
+    if cells.empty:
+        return None
+    pairs = slip_pairs(cells)
+    if pairs.empty:
+        return None
+    colours = variant_colours(cells["variant"])
+    backbones = list(dict.fromkeys(pairs["backbone"]))
+    varying = varying_settings(pairs)
+    longest = min(_SLIP_ROWS, int(pairs.groupby("backbone").size().max()))
+    shown = f" At most {_SLIP_ROWS} settings are drawn for a backbone." if len(pairs) > longest * len(backbones) else ""
+    sheet = Sheet(
+        "What raw queries cost: the published query slip",
+        "Recall of the same index, asked with corrected queries (centred and scaled as the index is) and with raw "
+        f"ones, as published. {span(pairs['q'])} queries, k = {span(pairs['k'])}; grey bars are 95 % bootstrap "
+        f"intervals.{shown}",
+        columns=len(backbones),
+        height_in=1.1 + 0.21 * longest,
+    )
+    figure, axes = draw_sheet(sheet, sharex=True)
+    for ax, backbone in zip(axes[0], backbones, strict=True):
+        _draw_slip_panel(ax, pairs[pairs["backbone"] == backbone], colours, varying)
+        ax.set_title(plain(backbone))
+        ax.set_xlabel(f"recall@{span(pairs['k'])}")
+    handles = [_mark(SOFT, "corrected queries"), _mark(SOFT, "raw queries, as published", hollow=True)]
+    variants = dict.fromkeys(pairs["variant"])
+    figure.legend(handles=handles + [_mark(colours[v], v) for v in variants], loc="outside lower left", ncols=5)
+    return figure
+
+
+def slip_pairs(cells: pd.DataFrame) -> pd.DataFrame:
+    """The settings that were asked in both ways: one row each, ``_raw`` marks the published way."""
+    both = cells.drop_duplicates([*_SAME, "space"])
+    corrected = both[both["space"] == CORRECTED]
+    raw = both[both["space"] == AS_PUBLISHED][[*_SAME, "recall", "recall_ci_low", "recall_ci_high"]]
+    pairs = corrected.merge(raw, on=_SAME, suffixes=("", "_raw"))
+    # One way of asking is enough: recall does not depend on the clock.
+    return pairs.drop_duplicates(["backbone", "variant", *SETTING]).reset_index(drop=True)
+
+
+def pareto_front(cells: pd.DataFrame) -> pd.DataFrame:
+    """The cells that no other beats in time and recall at once, fastest first."""
+    ordered = cells.sort_values(["query_ms_median", "recall"], ascending=[True, False])
+    best = ordered["recall"].cummax().shift(fill_value=-np.inf)
+    return ordered[ordered["recall"] > best]
+
+
+def varying_settings(cells: pd.DataFrame) -> list[str]:
+    """The parameters that tell approximate settings apart."""
+    approximate = cells[cells["variant"] != EXACT]
+    varying = [name for name in SETTING if approximate[name].nunique(dropna=True) > 1]
+    return varying or ["probes_per_table"]
+
+
+def setting_label(cell: pd.Series, names: list[str]) -> str:
+    """A setting's values, short: ``10/20``; a missing value is left out."""
+    values = [_value(cell[name]) for name in names if not pd.isna(cell[name]) and cell[name] != ""]
+    return "/".join(values) or str(cell["variant"])
+
+
+def _value(value: object) -> str:
+    return f"{value:g}" if isinstance(value, int | float | np.number) else str(value)
+
+
+def _label_key(names: list[str]) -> str:
+    words = {"tables": "tables", "hash_bits": "hash bits", "probes_per_table": "probes per table"}
+    return f"Labels: {' / '.join(words.get(name, 'other parameters') for name in names)}."
+
+
+def _way_words(mode: str, threads: int) -> str:
+    return f"{'single queries' if mode == 'single' else 'one batch'}, {threads} thread{'s' if threads > 1 else ''}"
+
+
+def _draw_panel(ax: Axes, cells: pd.DataFrame, colours: dict[str, str], varying: list[str]) -> None:
+    ax.set_xscale("log")
+    ax.set_ylim(-0.03, 1.06)
+    for _, cell in cells[(cells["variant"] == EXACT) & (cells["space"] == CORRECTED)].iterrows():
+        ax.axvline(cell["query_ms_median"], color=INK, linestyle=":", linewidth=1.2, zorder=1)
+        ax.plot(cell["query_ms_median"], cell["recall"], marker="*", color=INK, markersize=9, linestyle="none")
+    approximate = cells[cells["variant"] != EXACT]
+    for (variant, space), group in approximate.groupby(["variant", "space"], sort=False):
+        front = pareto_front(group)
+        raw = space != CORRECTED
+        look: dict[str, Any] = {"color": colours[variant], "linestyle": "none", "marker": "o", "zorder": 3}
+        face = "white" if raw else colours[variant]
+        low_high = np.abs(front[["recall_ci_low", "recall_ci_high"]].to_numpy().T - front["recall"].to_numpy())
+        ax.errorbar(
+            front["query_ms_median"],
+            front["recall"],
+            low_high,
+            fmt="none",
+            ecolor=colours[variant],
+            alpha=0.5,
+            zorder=2,
+        )
+        ax.plot(group["query_ms_median"], group["recall"], markersize=3.2, alpha=0.55, markerfacecolor=face, **look)
+        ax.plot(*where, markersize=5.2, markerfacecolor=face, **look)
+        line = (0, (4, 2)) if raw else "-"
+        ax.plot(*where, color=colours[variant], linestyle=line, linewidth=1.4)
+        if not raw:
+            for _, cell in front.iterrows():
+                _ask_label(ax, cell, setting_label(cell, varying))
+
+
+def _ask_label(ax: Axes, cell: pd.Series, text: str) -> None:
+    """A label beside a point; `_place_labels` keeps it where there is room."""
+    if text:
+        ax.annotate(
+            plain(text),
+            (cell["query_ms_median"], cell["recall"]),
+            xytext=(5, -8),
+            textcoords="offset points",
+            size=7,
+            color=SOFT,
+            gid="point-label",
+            in_layout=False,
+        )
+
+
+def _place_labels(figure: Figure, axes: np.ndarray) -> None:
+    """Remove the labels that would cover a point, another label or the panel's edge; keep a few a panel."""
+    figure.draw_without_rendering()
+    figure.set_layout_engine("none")  # the labels were measured in this layout; another pass could move the axes
+    for ax in axes.flat:
+        points = np.concatenate(
+            [ax.transData.transform(np.column_stack(line.get_data())) for line in ax.lines if line.get_marker() == "o"]
+            or [np.empty((0, 2))]
+        )
+        frame, taken = ax.get_window_extent(), []
+        for text in [t for t in ax.texts if t.get_gid() == "point-label"]:
+            box = text.get_window_extent()
+            free = frame.x0 <= box.x0 and box.x1 <= frame.x1 and frame.y0 <= box.y0 and len(taken) < _LABELS_A_PANEL
+            grown = box.padded(2)
+            if free and not grown.count_contains(points) and not any(grown.overlaps(other) for other in taken):
+                taken.append(box)
+            else:
+                text.remove()
+
+
+def _draw_slip_panel(ax: Axes, pairs: pd.DataFrame, colours: dict[str, str], varying: list[str]) -> None:
+    ordered = pairs.sort_values("recall")
+    if len(ordered) > _SLIP_ROWS:
+        ordered = ordered.iloc[np.linspace(0, len(ordered) - 1, _SLIP_ROWS).round().astype(int)]
+    for y, (_, pair) in enumerate(ordered.iterrows()):
+        colour = colours[pair["variant"]]
+        for end in ("", "_raw"):
+            ax.hlines(y, pair[f"recall_ci_low{end}"], pair[f"recall_ci_high{end}"], color=FAINT, linewidth=4)
+        ax.hlines(y, pair["recall_raw"], pair["recall"], color=colour, linewidth=1.2)
+        ax.plot(pair["recall"], y, "o", color=colour, markersize=6)
+        ax.plot(pair["recall_raw"], y, "o", color=colour, markerfacecolor="white", markersize=4.5)
+    ax.set_yticks(range(len(ordered)), [plain(setting_label(pair, varying)) for _, pair in ordered.iterrows()])
+    if ax.get_subplotspec().is_first_col():  # type: ignore[union-attr]
+        ax.set_ylabel(_label_key(varying).removeprefix("Labels: ").rstrip("."))
+    ax.set_ylim(-0.7, len(ordered) - 0.3)
+    ax.set_xlim(-0.04, 1.04)
+    ax.grid(axis="y", visible=False)
+
+
+def _mark(colour: str, label: str, hollow: bool = False) -> Line2D:
+    face = "white" if hollow else colour
+    return Line2D([], [], color=colour, marker="o", linestyle="none", markerfacecolor=face, label=plain(label))
+
+
+def _legend(cells: pd.DataFrame, colours: dict[str, str]) -> list[Line2D]:
+    handles = [_mark(colours[v], v) for v in dict.fromkeys(cells["variant"]) if v != EXACT]
+    if (cells["variant"] == EXACT).any():
+        handles.append(Line2D([], [], color=INK, marker="*", markersize=9, linestyle=":", label="exact search"))
+    if (cells["space"] == AS_PUBLISHED).any():
+        handles += [
+            Line2D([], [], color=SOFT, marker="o", linestyle="-", label="corrected queries"),
+            Line2D([], [], color=SOFT, marker="o", linestyle="--", markerfacecolor="white", label="raw, as published"),
+        ]
+    return handles

@@ -1,0 +1,106 @@
+"""What it takes to build each index and to ask it."""
+
+from pathlib import Path
+
+import matplotlib as mpl
+import numpy as np
+import pandas as pd
+from matplotlib.axes import Axes
+from matplotlib.figure import Figure
+from matplotlib.lines import Line2D
+
+from bench.figures.style import (
+    CORRECTED,
+    EXACT,
+    INK,
+    RC,
+    SOFT,
+    Sheet,
+    backbone_looks,
+    draw_sheet,
+    plain,
+    read_cells,
+    scale_times,
+    span,
+    variant_colours,
+)
+
+_MOST_ROWS = 24
+_BUILD = ["variant", "tables", "hash_bits", "other_params"]
+
+
+@mpl.rc_context(RC)
+def draw_times(tables: Path) -> Figure | None:
+    """Build time, and time of a query in each mode, of every index: one row an index, one marker a backbone.
+
+    None when no cell was measured.
+    """
+    cells = read_cells(tables)
+    if cells.empty:
+        return None
+    cells = cells[cells["space"] == CORRECTED]
+    cells = cells.assign(index=[_index_words(row) for _, row in cells.iterrows()])
+    order = list(dict.fromkeys(cells.sort_values(_BUILD, key=_exact_last, na_position="last")["index"]))
+    indexes, left_out = order[:_MOST_ROWS], order[_MOST_ROWS:]
+    cells = cells[cells["index"].isin(indexes)]
+    ways = list(dict.fromkeys(zip(cells["mode"], cells["threads"], strict=True)))
+    more = f" {len(left_out)} further settings stand in lsh_parameters.csv." if left_out else ""
+    sheet = Sheet(
+        "Build and query time",
+        f"{span(cells['n'])} tiles; {span(cells['q'])} queries, k = {span(cells['k'])}. Medians. A line joins the query "
+        f"settings of one index. Building starts with the vectors in memory.{more}",
+        columns=1 + len(ways),
+        height_in=0.9 + (0.16 + 0.075 * cells["backbone"].nunique()) * len(indexes),
+    )
+    figure, axes = draw_sheet(sheet, sharey=True)
+    looks, colours = backbone_looks(cells["backbone"]), variant_colours(cells["variant"])
+    builds = cells.drop_duplicates(["backbone", "index"]).assign(build_ms=lambda t: t["build_s"] * 1000)
+    _draw_rows(axes[0, 0], builds, "build_ms", indexes, colours)
+    scale_times(axes[0, 0], "build time")
+    axes[0, 0].set_title("build")
+    axes[0, 0].set_yticks(range(len(indexes)), [plain(name) for name in indexes])
+    axes[0, 0].invert_yaxis()
+    for ax, (mode, threads) in zip(axes[0, 1:], ways, strict=True):
+        _draw_rows(
+            ax, cells[(cells["mode"] == mode) & (cells["threads"] == threads)], "query_ms_median", indexes, colours
+        )
+        scale_times(ax, "time per query")
+        ax.set_title(f"{'single queries' if mode == 'single' else 'one batch'}, {threads} thread{'s' * (threads > 1)}")
+    handles = [
+        Line2D([], [], color=SOFT, marker=look["marker"], linestyle="none", label=plain(name))
+        for name, look in looks.items()
+    ]
+    figure.legend(handles=handles, loc="outside lower left", ncols=5)
+    return figure
+
+
+def _index_words(cell: pd.Series) -> str:
+    parts = [str(cell["variant"])]
+    if not pd.isna(cell["tables"]):
+        parts.append(f"{cell['tables']:g} tables")
+    if not pd.isna(cell["hash_bits"]):
+        parts.append(f"{cell['hash_bits']:g} bits")
+    return ", ".join(parts + ([str(cell["other_params"])] if cell["other_params"] else []))
+
+
+def _exact_last(column: pd.Series) -> pd.Series:
+    return column.replace(EXACT, "\uffff") if column.name == "variant" else column
+
+
+def _draw_rows(ax: Axes, cells: pd.DataFrame, column: str, indexes: list[str], colours: dict[str, str]) -> None:
+    """Per index and backbone: the values of ``column`` as markers, joined where there are several."""
+    names = list(backbone_looks(cells["backbone"]))
+    offsets = dict(zip(names, np.linspace(-0.28, 0.28, len(names)) if len(names) > 1 else [0.0], strict=True))
+    looks = backbone_looks(cells["backbone"])
+    for (index, backbone), group in cells.groupby(["index", "backbone"], sort=False):
+        values = group[column].dropna().sort_values()
+        y = np.full(len(values), indexes.index(index) + offsets[backbone])
+        colour = colours[group["variant"].iloc[0]]
+        marker = looks[backbone]["marker"]
+        ax.plot(values, y, color=colour, marker=marker, markersize=4, linewidth=0.9, markeredgecolor="white", mew=0.4)
+    for y in range(len(indexes) - 1):
+        ax.axhline(y + 0.5, color="#f1f1f1", linewidth=0.8, zorder=0)
+    ax.set_xscale("log")
+    ax.set_ylim(len(indexes) - 0.5, -0.5)
+    ax.grid(axis="y", visible=False)
+    ax.tick_params(axis="y", length=0, labelcolor=INK)

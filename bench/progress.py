@@ -1,0 +1,112 @@
+"""Lines for people: one a stage on stderr, one a cell on stdout. Tables and figures come from the files, not from here."""
+
+import sys
+from pathlib import Path
+from typing import TextIO
+
+import numpy as np
+
+from bench.cells import Cell
+from bench.results import OK, SKIPPED, BuildResult, Result, StageNote
+from bench.suite import SINGLE, Suite
+
+_UNITS = ((1e-6, 1e9, "ns"), (1e-3, 1e6, "us"), (1.0, 1e3, "ms"), (float("inf"), 1.0, "s"))
+
+
+def seconds_words(seconds: float) -> str:
+    """Three digits and a unit: ``0.31 ms`` becomes ``310 us``."""
+    for limit, factor, unit in _UNITS:
+        if seconds < limit:
+            return f"{seconds * factor:.3g} {unit}"
+    return f"{seconds:.3g} s"
+
+
+def stage_line(note: StageNote) -> str:
+    """What a stage made, how much of it and how fast; or that it was there."""
+    what = f"{note.stage} {note.backbone}".strip()
+    facts = note.notes
+    parts = []
+    if "n" in facts:
+        parts.append(f"{facts['n']:,} tiles" if note.stage != "truth" else f"{facts['n']:,} vectors")
+    for key, text in (("size_px", "{} px"), ("d", "d = {}"), ("q", "{} queries"), ("epochs", "{} epochs")):
+        if key in facts:
+            parts.append(text.format(facts[key]))
+    if facts.get("final_loss") is not None:
+        parts.append(f"final loss {facts['final_loss']:.3f}")
+    if note.reused:
+        parts.append(f"reused {Path(note.folder).name}")
+    else:
+        rate = f" ({facts['tiles_per_s']:,.0f} tiles/s)" if "tiles_per_s" in facts else ""
+        parts.append(f"made in {note.wall_s:.1f} s{rate}")
+    return f"{what}: {', '.join(parts)}"
+
+
+def result_words(result: Result) -> str:
+    """The figures of one cell: median time and recall, or why there are none."""
+    if result.status == SKIPPED:
+        return f"skipped: {result.reason}"
+    if result.status != OK:
+        return f"FAILED: {result.reason}"
+    if isinstance(result, BuildResult):
+        return f"{seconds_words(float(np.median(result.build_s)))}, {(result.size_bytes or 0) / 2**20:.1f} MiB"
+    median = float(np.median(result.times_s))
+    each = median if result.mode == SINGLE else median / result.q
+    return f"{each * 1e3:.3g} ms/query recall {np.mean(result.recall_at_k):.3f}"
+
+
+class Progress:
+    """Writes the lines of one run.
+
+    Attributes:
+        out: Where cell lines go; None for nowhere, under a pytest that shows its own.
+    """
+
+    def __init__(self, out: TextIO | None) -> None:
+        self.out = out
+        self._place = 0
+        self._total = 0
+
+    def expect(self, total: int) -> None:
+        """Cells that this run will measure."""
+        self._total = total
+
+    def tell_stage(self, note: StageNote) -> None:
+        """One line on stderr."""
+        self.say(stage_line(note))
+
+    def say(self, line: str) -> None:
+        """One line on stderr."""
+        sys.stderr.write(f"{line}\n")
+        sys.stderr.flush()
+
+    def tell_cell(self, cell: Cell, result: Result) -> None:
+        """One line on ``out``."""
+        self._place += 1
+        if self.out is None:
+            return
+        width = len(str(self._total))
+        self.out.write(f"[{self._place:>{width}}/{self._total}] {cell.words()}  {result_words(result)}\n")
+        self.out.flush()
+
+
+def plan_lines(suite: Suite, cells: list[Cell], cache: Path, folder: Path) -> list[str]:
+    """What is about to happen."""
+    backbones = ", ".join(
+        entry.name + (f" (DINO, {entry.recipe.epochs} epochs)" if entry.recipe else "") for entry in suite.backbones
+    )
+    engines = ", ".join(f"{grid.name} ({len(grid.builds)} x {len(grid.queries)})" for grid in suite.engines)
+    corpus = suite.corpus
+    size = f"{corpus.scene_px} px, " if corpus.source == "scene" else ""
+    stored = f" stored at {corpus.stored_px}" if corpus.stored_px else ""
+    lines = [
+        f"{suite.name}: {suite.about.title}" if suite.about.title else suite.name,
+        f"  corpus     {corpus.source} ({size}tiles of {corpus.tile_px} px{stored})",
+        f"  backbones  {backbones}",
+        f"  engines    {engines} (builds x query settings)",
+        f"  cells      {len(cells)}",
+        f"  cache      {cache}",
+        f"  run        {folder}",
+    ]
+    if suite.about.duration:
+        lines.insert(1, f"  duration   {suite.about.duration}")
+    return lines

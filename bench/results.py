@@ -1,0 +1,297 @@
+"""What a run leaves behind: one JSON file a cell under ``cells/``, and ``run.json`` for the run as a whole.
+
+A cell's file appears by one atomic rename before the next cell starts, so nothing measured is ever lost.
+Numbers stay raw (every round, every query): tables and figures are drawn from them later.
+"""
+
+import dataclasses
+import json
+import re
+from collections.abc import Mapping
+from hashlib import sha256
+from pathlib import Path
+from typing import Any, ClassVar, Self
+
+from ris_core.artifacts import write_json
+from ris_core.errors import ArtifactError
+
+OK, FAILED, SKIPPED = "ok", "failed", "skipped"
+STATUSES = (OK, FAILED, SKIPPED)
+CELLS, HITS, RUN = "cells", "hits", "run.json"
+_LONGEST_NAME = 180  # characters; file systems allow 255, and a temporary name is longer than the final one
+
+
+class _JsonRecord:
+    """A frozen dataclass that goes to JSON and back unchanged."""
+
+    RECORD: ClassVar[str] = ""
+
+    def to_json(self) -> dict[str, Any]:
+        """A JSON object with every field, and ``record`` naming the class."""
+        return {"record": self.RECORD, **dataclasses.asdict(self)}  # type: ignore[call-overload]
+
+    @classmethod
+    def from_json(cls, content: Mapping[str, Any], where: str = "result") -> Self:
+        """The record of such an object.
+
+        Raises:
+            ArtifactError: If a field is missing or unknown.
+        """
+        names = {field.name for field in dataclasses.fields(cls)}  # type: ignore[arg-type]
+        given = {key: value for key, value in content.items() if key != "record"}
+        if given.keys() - names:
+            unknown = ", ".join(sorted(given.keys() - names))
+            raise ArtifactError(f"{where}: unknown field {unknown}. It was written by another version: run again.")
+        try:
+            return cls(**given)
+        except TypeError as error:
+            raise ArtifactError(f"{where}: {error}. It was written by another version: run again.") from error
+
+
+@dataclasses.dataclass(frozen=True)
+class BuildResult(_JsonRecord):
+    """One build cell: an engine built over one backbone's corrected features.
+
+    Attributes:
+        cell: The cell's id, unique in the run.
+        backbone: Name of the backbone's variant in the suite.
+        engine: Name of the engine's table in the suite.
+        kind: Kind of engine, a key of `ris_core.engines.ENGINES`.
+        params: Build parameters, defaults included.
+        derived: What the engine derived from them.
+        n: Tiles in the index.
+        d: Dimensions of a feature in the index' space.
+        threads: Threads that the engine, BLAS and OpenMP were given.
+        build_s: Seconds of each round, vectors in memory to an index that answers.
+        load_s: Seconds to read the features from disk.
+        transform_s: Seconds to bring them into the space.
+        size_bytes: The index' own bytes, without the vectors.
+        threads_seen: Pools that threadpoolctl found while measuring, and their threads.
+        status: ``"ok"``, ``"failed"`` or ``"skipped"``.
+        reason: Why it failed or was skipped, else empty.
+    """
+
+    RECORD: ClassVar[str] = "build"
+
+    cell: str
+    backbone: str
+    engine: str
+    kind: str
+    params: dict[str, Any]
+    threads: int
+    n: int = 0
+    d: int = 0
+    derived: dict[str, Any] = dataclasses.field(default_factory=dict)
+    build_s: list[float] = dataclasses.field(default_factory=list)
+    load_s: float | None = None
+    transform_s: float | None = None
+    size_bytes: int | None = None
+    threads_seen: dict[str, int] = dataclasses.field(default_factory=dict)
+    status: str = OK
+    reason: str = ""
+
+
+@dataclasses.dataclass(frozen=True)
+class QueryResult(_JsonRecord):
+    """One query cell: one index asked in one way.
+
+    Attributes:
+        cell: The cell's id, unique in the run.
+        backbone: Name of the backbone's variant in the suite.
+        engine: Name of the engine's table in the suite.
+        kind: Kind of engine, a key of `ris_core.engines.ENGINES`.
+        params: Build parameters, defaults included.
+        query_params: Query parameters, defaults included.
+        space: ``"corrected"``, or ``"as_published"``: raw queries on a corrected index.
+        mode: ``"single"`` (one query at a time) or ``"batch"`` (all queries in one call).
+        threads: Threads that the engine, BLAS and OpenMP were given.
+        n: Tiles in the index.
+        d: Dimensions of a feature in the index' space.
+        k: Neighbours asked for, the query tile itself not counted.
+        q: Timed queries.
+        times_s: Seconds; one a query in single mode, one a round over all queries in batch mode.
+        recall_at_k: Recall of each timed query, ties at rank k counted as right.
+        recall_ids_at_k: The same by ids alone.
+        candidates_mean: Unique candidates examined for a query, where the engine can tell.
+        shorter_than_k_frac: Share of timed queries answered with fewer than k tiles.
+        self_first_frac: Share of timed queries whose own tile came first before it was dropped.
+        precision: For each stratum, precision at its depth of each judged query, in the judgments' order.
+        hits_file: Answers to the judged queries, relative to the run folder: an npz with query_ids (j,),
+            stratum, concept, depth (j,), ids (j, depth) and distances padded with -1 and inf, relevant bool.
+        threads_seen: Pools that threadpoolctl found while measuring, and their threads.
+        status: ``"ok"``, ``"failed"`` or ``"skipped"``.
+        reason: Why it failed or was skipped, else empty.
+    """
+
+    RECORD: ClassVar[str] = "query"
+
+    cell: str
+    backbone: str
+    engine: str
+    kind: str
+    params: dict[str, Any]
+    query_params: dict[str, Any]
+    space: str
+    mode: str
+    threads: int
+    k: int
+    n: int = 0
+    d: int = 0
+    q: int = 0
+    times_s: list[float] = dataclasses.field(default_factory=list)
+    recall_at_k: list[float] = dataclasses.field(default_factory=list)
+    recall_ids_at_k: list[float] = dataclasses.field(default_factory=list)
+    candidates_mean: float | None = None
+    shorter_than_k_frac: float | None = None
+    self_first_frac: float | None = None
+    precision: dict[str, list[float]] = dataclasses.field(default_factory=dict)
+    hits_file: str = ""
+    threads_seen: dict[str, int] = dataclasses.field(default_factory=dict)
+    status: str = OK
+    reason: str = ""
+
+
+@dataclasses.dataclass(frozen=True)
+class StageNote(_JsonRecord):
+    """What one heavy stage made or reused.
+
+    Attributes:
+        stage: ``"scene"``, ``"tiles"``, ``"checkpoint"``, ``"features"``, ``"space"`` or ``"truth"``.
+        backbone: Name of the backbone's variant; empty for stages that all share.
+        folder: The artifact's folder, absolute.
+        key: The artifact's key.
+        reused: Whether it was in the cache already.
+        wall_s: Seconds that it took when it was made.
+        notes: Counts and rates of the stage, such as n, d, tiles_per_s.
+    """
+
+    RECORD: ClassVar[str] = "stage"
+
+    stage: str
+    backbone: str
+    folder: str
+    key: str
+    reused: bool
+    wall_s: float
+    notes: dict[str, Any] = dataclasses.field(default_factory=dict)
+
+
+@dataclasses.dataclass(frozen=True)
+class RunRecord(_JsonRecord):
+    """``run.json``: what was measured, where, with what.
+
+    Attributes:
+        run_id: Name of the run's folder.
+        suite_name: Name of the suite: its file's stem.
+        suite_file: Path of the suite file.
+        suite_text: The suite file as it was.
+        suite: The suite as resolved, overrides and defaults included.
+        overrides: The ``--set`` arguments, in order.
+        version: Version of ris-bench.
+        machine: Fingerprint of the machine.
+        corpus: Identity of the corpus: source, fingerprint, tiles, train and index counts.
+        stages: Notes of the heavy stages, in the order in which they ran.
+        cells: Ids of all cells of the suite, in order.
+        started: ISO 8601 time with zone.
+        finished: The same; empty while the run goes on or when it was cut off.
+        status: ``"running"``, ``"ok"``, ``"failed"`` (a cell failed) or ``"interrupted"``.
+        measuring: What the clock did in words: warm-up, rounds, garbage collection.
+    """
+
+    RECORD: ClassVar[str] = "run"
+
+    run_id: str
+    suite_name: str
+    suite_file: str
+    suite_text: str
+    suite: dict[str, Any]
+    overrides: list[str] = dataclasses.field(default_factory=list)
+    version: str = ""
+    machine: dict[str, Any] = dataclasses.field(default_factory=dict)
+    corpus: dict[str, Any] = dataclasses.field(default_factory=dict)
+    stages: list[dict[str, Any]] = dataclasses.field(default_factory=list)
+    cells: list[str] = dataclasses.field(default_factory=list)
+    started: str = ""
+    finished: str = ""
+    status: str = "running"
+    measuring: str = ""
+
+    @property
+    def stage_notes(self) -> list[StageNote]:
+        """The stages as records."""
+        return [StageNote.from_json(stage, "run.json stages") for stage in self.stages]
+
+
+Result = BuildResult | QueryResult
+
+
+def cell_slug(cell: str) -> str:
+    """File name, without ending, of a cell: its id where slashes become double underscores."""
+    slug = re.sub(r"[^A-Za-z0-9_.=+-]", "_", cell.replace("/", "__"))
+    if slug != cell.replace("/", "__") or len(slug) > _LONGEST_NAME:
+        slug = f"{slug[:_LONGEST_NAME]}-{sha256(cell.encode()).hexdigest()[:8]}"
+    return slug
+
+
+def result_path(run_folder: Path, cell: str) -> Path:
+    """Where a cell's result stands."""
+    return run_folder / CELLS / f"{cell_slug(cell)}.json"
+
+
+def write_result(run_folder: Path, result: Result) -> None:
+    """Put a cell's result on disk, whole.
+
+    Raises:
+        ArtifactError: If the disk cannot take it.
+    """
+    path = result_path(run_folder, result.cell)
+    path.parent.mkdir(parents=True, exist_ok=True)
+    write_json(path, result.to_json())
+
+
+def read_result(path: Path) -> Result:
+    """The result of one cell file.
+
+    Raises:
+        ArtifactError: If it is damaged or of another version.
+    """
+    content = _read_json(path)
+    classes: dict[str, type[Result]] = {"build": BuildResult, "query": QueryResult}
+    record = content.get("record")
+    if record not in classes:
+        raise ArtifactError(f"{path}: record {record!r} is neither a build nor a query. Delete it and run again.")
+    return classes[record].from_json(content, str(path))
+
+
+def read_results(run_folder: Path) -> list[Result]:
+    """All results of a run, in the suite's order; cells that ``run.json`` does not list come last, by name."""
+    results = [read_result(path) for path in sorted((run_folder / CELLS).glob("*.json"))]
+    places = {cell: place for place, cell in enumerate(read_run(run_folder).cells)}
+    return sorted(results, key=lambda result: places.get(result.cell, len(places)))
+
+
+def write_run(run_folder: Path, record: RunRecord) -> None:
+    """Put ``run.json`` on disk, whole."""
+    run_folder.mkdir(parents=True, exist_ok=True)
+    write_json(run_folder / RUN, record.to_json())
+
+
+def read_run(run_folder: Path) -> RunRecord:
+    """The ``run.json`` of a run folder.
+
+    Raises:
+        ArtifactError: If the folder is not a run.
+    """
+    return RunRecord.from_json(_read_json(run_folder / RUN), str(run_folder / RUN))
+
+
+def _read_json(path: Path) -> dict[str, Any]:
+    try:
+        content = json.loads(path.read_text(encoding="utf-8"))
+    except FileNotFoundError as error:
+        raise ArtifactError(f"{path}: not found. Name the folder of a run, such as reports/demo/<run_id>.") from error
+    except (OSError, ValueError) as error:
+        raise ArtifactError(f"{path}: not readable ({error}). Delete it and run again with --resume.") from error
+    if not isinstance(content, dict):
+        raise ArtifactError(f"{path}: not a JSON object. Delete it and run again with --resume.")
+    return content

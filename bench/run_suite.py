@@ -1,0 +1,190 @@
+"""One run from a suite file to a report: plan, cells under pytest, tables and figures."""
+
+import contextlib
+import dataclasses
+import io
+import os
+import sys
+import warnings
+from collections.abc import Iterator
+from pathlib import Path
+
+import pytest
+
+from bench import bench_cells, conftest
+from bench.cells import Cell, expand_cells
+from bench.machine import fingerprint, is_busy
+from bench.progress import Progress, plan_lines
+from bench.report import write_report
+from bench.results import CELLS, FAILED, read_results
+from bench.run_folder import DIED, bare_result, died_cells, find_run, new_run
+from bench.run_tables import TABLES
+from bench.session import Session
+from bench.suite import Suite
+from bench.suite_file import find_suite, read_suite
+from ris_core.artifacts import exclusive
+from ris_core.errors import RisError, SuiteError
+
+OK, CELL_FAILED, INTERRUPTED = 0, 1, 130
+LAST = ""  # --resume without a name
+_EXPECTED = (pytest.ExitCode.OK, pytest.ExitCode.TESTS_FAILED, pytest.ExitCode.NO_TESTS_COLLECTED)
+
+
+@dataclasses.dataclass(frozen=True)
+class RunOptions:
+    """The arguments of ``python -m bench run``.
+
+    Attributes:
+        suite: Path or name of the suite.
+        overrides: ``--set`` arguments.
+        resume: Id of the run to go on with; `LAST` for the last one, None for a new run.
+        keyword: pytest's ``-k`` expression over the cells' ids; empty for all.
+        stop_at_failure: pytest's ``-x``.
+        cache: Folder of the artifacts.
+        reports: Folder of the runs.
+        run_id: Name of a new run; None for the time of day.
+    """
+
+    suite: str
+    overrides: tuple[str, ...] = ()
+    resume: str | None = None
+    keyword: str = ""
+    stop_at_failure: bool = False
+    cache: Path = Path(".ris_cache")
+    reports: Path = Path("reports")
+    run_id: str | None = None
+
+
+class _Bridge:
+    """Hands the run to the cells' conftest, and hears how pytest ended."""
+
+    def __init__(self, session: Session, progress: Progress) -> None:
+        self.session = session
+        self.progress = progress
+        self.fatal: RisError | None = None
+        self.interrupted = False
+        self.selected = False
+
+    @pytest.hookimpl(tryfirst=True)
+    def pytest_configure(self, config: pytest.Config) -> None:
+        config.stash[conftest.SESSION] = self.session
+        config.stash[conftest.CELLS] = self.session.cells
+        config.stash[conftest.PROGRESS] = self.progress
+
+    def pytest_keyboard_interrupt(self, excinfo: pytest.ExceptionInfo[BaseException]) -> None:
+        self.interrupted = type(excinfo.value) is KeyboardInterrupt
+
+    def pytest_warning_recorded(self, warning_message: warnings.WarningMessage) -> None:
+        if warning_message.category.__module__.startswith("ris_core"):
+            self.progress.say(f"warning: {warning_message.message}")
+
+    def pytest_deselected(self, items: list[pytest.Item]) -> None:
+        self.selected = self.selected or any(conftest.is_done(item) for item in items)
+
+    @pytest.hookimpl(tryfirst=True)
+    def pytest_sessionfinish(self, session: pytest.Session) -> None:
+        self.fatal = session.config.stash.get(conftest.FATAL, None)
+
+
+def run_suite(options: RunOptions) -> int:
+    """Measure a suite's cells and write its report.
+
+    Returns:
+        0, or 1 if a cell failed, or 130 if it was interrupted.
+
+    Raises:
+        RisError: If the suite, the corpus, the disk or the machine forbid the run.
+    """
+    suite = read_suite(find_suite(options.suite), options.overrides)
+    cells = expand_cells(suite)
+    machine = fingerprint()
+    progress = Progress(sys.stdout)
+    folder = None
+    if options.resume is not None:
+        folder = find_run(suite, options.reports, options.resume or None, machine)
+        progress.say(f"going on with {folder}" if folder else f"no run of {suite.name} to go on with: a new one starts")
+    if folder is None:
+        folder = new_run(suite, cells, options.reports, options.run_id, machine)
+    for line in plan_lines(suite, cells, options.cache, folder):
+        progress.say(line)
+    if is_busy(machine):
+        progress.say("  note       this machine is busy with other work: times will be too long")
+    with exclusive(folder / ".lock"):
+        code = _measure(options, suite, cells, folder, progress)
+    if code == INTERRUPTED:
+        hint = " ".join(["python -m bench run", options.suite, *(f"--set {text}" for text in options.overrides)])
+        progress.say(f"interrupted; everything measured is kept. Go on with: {hint} --resume {folder.name}")
+        return code
+    progress.say(f"report: {make_report(folder)}")
+    return code
+
+
+def make_report(folder: Path) -> Path:
+    """Tables, figures and page of a run, drawn anew; the page.
+
+    The tables are made from the cells; a published run, whose cells were left out, keeps the tables that it has.
+
+    Raises:
+        ArtifactError: If the folder is not a run, or the disk cannot take it.
+    """
+    if any((folder / CELLS).glob("*.json")):
+        for stale in (folder / TABLES).glob("*.csv"):
+            stale.unlink()
+    return write_report(folder)
+
+
+def _measure(options: RunOptions, suite: Suite, cells: list[Cell], folder: Path, progress: Progress) -> int:
+    """The cells under pytest; its own output is swallowed unless it says what went wrong with pytest itself."""
+    session = Session(suite, cells, folder, options.cache, progress.tell_stage, progress=sys.stderr.isatty())
+    for cell in died_cells(folder, cells):
+        session.keep(cell, bare_result(cell, suite, FAILED, DIED))
+    bridge = _Bridge(session, progress)
+    swallowed = io.StringIO()
+    with _pytest_alone(), contextlib.redirect_stdout(swallowed), warnings.catch_warnings():
+        warnings.simplefilter("ignore")  # outside of cells; within them `_Bridge` hears each warning
+        code = pytest.main(_pytest_arguments(options, folder), plugins=[bridge])
+    if bridge.fatal is not None:
+        raise bridge.fatal
+    if bridge.interrupted:
+        return INTERRUPTED
+    if code == pytest.ExitCode.NO_TESTS_COLLECTED and not bridge.selected:
+        raise SuiteError(f"-k {options.keyword!r} matches none of the {len(cells)} cells; `list` shows their ids.")
+    if code not in _EXPECTED:
+        sys.stderr.write(swallowed.getvalue())
+        raise SuiteError(f"pytest could not run the cells (status {int(code)}); its output stands above.")
+    return CELL_FAILED if any(result.status == FAILED for result in read_results(folder)) else OK
+
+
+def _pytest_arguments(options: RunOptions, folder: Path) -> list[str]:
+    """Our cells alone, under pytest's own defaults: no configuration file or plugin of the user's counts."""
+    arguments = [bench_cells.__file__, "-c", os.devnull, "--rootdir", str(Path(bench_cells.__file__).parent)]
+    arguments += ["--capture=no", "--collect-in-virtualenv", "-p", "pytest_benchmark.plugin", "-p", "no:cacheprovider"]
+    arguments += ["--benchmark-quiet", "--benchmark-json", str(_benchmark_json(folder))]
+    arguments += ["-k", options.keyword] if options.keyword else []
+    arguments += ["-x"] if options.stop_at_failure else []
+    return arguments
+
+
+def _benchmark_json(folder: Path) -> Path:
+    """``benchmark.json``; of a run that goes on, ``benchmark-2.json`` and so forth beside it."""
+    path, number = folder / "benchmark.json", 1
+    while path.exists():
+        number += 1
+        path = folder / f"benchmark-{number}.json"
+    return path
+
+
+@contextlib.contextmanager
+def _pytest_alone() -> Iterator[None]:
+    """Keep pytest from reading options and loading plugins that are meant for the user's own tests."""
+    names = {"PYTEST_ADDOPTS": "", "PYTEST_PLUGINS": "", "PYTEST_DISABLE_PLUGIN_AUTOLOAD": "1"}
+    before = {name: os.environ.get(name) for name in names}
+    os.environ.update(names)
+    try:
+        yield
+    finally:
+        for name, value in before.items():
+            if value is None:
+                del os.environ[name]
+            else:
+                os.environ[name] = value

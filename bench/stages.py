@@ -1,0 +1,316 @@
+"""The heavy stages, each done once: what it makes is an artifact in the cache, keyed by parameters and parents.
+
+    scene -> tiles -> checkpoint -> features -> space -> truth
+
+Each function tells its caller, by a `StageNote`, what it made or reused. Raise a stage's version whenever its code
+changes what it makes, so that no run reuses what older code left.
+"""
+
+import dataclasses
+import json
+import math
+import time
+from collections.abc import Callable, Mapping, Sequence
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+
+from bench.answers import check_answers
+from bench.judge import main_labels
+from bench.results import StageNote
+from bench.score import knn_accuracy
+from bench.suite import SCENE, BackboneEntry, CorpusSpec, QuerySpec, SpaceSpec
+from fixtures.scene import make_scene
+from ris_core.artifacts import file_digest, make_once, read_manifest
+from ris_core.backbone import COLOUR, PRETRAINED, RANDOM, BackboneSpec, build_backbone
+from ris_core.engines import ENGINES
+from ris_core.errors import CorpusError
+from ris_core.features import ExtractOptions, extract_features
+from ris_core.records import Features, Hits, Tiles
+from ris_core.space import Space, fit_space
+from ris_core.tiles import corpus_fingerprint, cut_tiles
+from ris_core.train import TrainOptions, train_dino
+
+VERSIONS = {"scene": 1, "tiles": 1, "checkpoint": 1, "features": 1, "space": 1, "truth": 1}
+_SPARE_TRUTH = 10  # neighbours beyond k that the truth keeps, so that ties at rank k can be seen
+_KNN_TILES = 10_000  # at most so many tiles, drawn by seed, are classified by each other
+_LARGEST_COPY_BYTES = 2**30  # a training half above this is copied to disk, not to memory
+
+
+@dataclasses.dataclass(frozen=True)
+class Cache:
+    """Where artifacts live, and who is told about them.
+
+    Attributes:
+        root: The cache folder.
+        tell: Called with the note of every stage.
+        progress: Whether the stages show progress bars on stderr.
+    """
+
+    root: Path
+    tell: Callable[[StageNote], None]
+    progress: bool = False
+
+    def make(
+        self,
+        stage: str,
+        backbone: str,
+        parameters: Mapping[str, Any],
+        parents: Sequence[str],
+        make: Callable[[Path], Mapping[str, Any]],
+    ) -> StageNote:
+        """Note of an artifact, made now unless it is in the cache."""
+        keyed = {**parameters, "version": VERSIONS[stage]}
+        folder, reused = make_once(self.root, stage, keyed, parents, make)
+        manifest = read_manifest(folder)
+        notes = dict(manifest.get("notes", {}))
+        note = StageNote(stage, backbone, str(folder.resolve()), manifest["key"], reused, manifest["wall_s"], notes)
+        self.tell(note)
+        return note
+
+
+@dataclasses.dataclass(frozen=True, eq=False)
+class Cut:
+    """The tiles of a corpus, and which of them train and which are searched.
+
+    Attributes:
+        tiles: All tiles.
+        key: Key of their artifact.
+        train_rows: Positions of the tiles that train.
+        base_rows: Positions of the tiles that are indexed and queried.
+    """
+
+    tiles: Tiles
+    key: str
+    train_rows: np.ndarray
+    base_rows: np.ndarray
+
+
+@dataclasses.dataclass(frozen=True, eq=False)
+class Base:
+    """One backbone's indexed tiles, ready for engines.
+
+    Attributes:
+        name: Name of the backbone's variant.
+        raw: Features as the backbone returned them.
+        corrected: The same in the fitted space.
+        query_rows: Rows of the timed queries.
+        truth: Exact neighbours of the timed queries in the fitted space, their own tiles dropped.
+        load_s: Seconds that reading the features took.
+        transform_s: Seconds that bringing them into the space took.
+    """
+
+    name: str
+    raw: Features
+    corrected: Features
+    query_rows: np.ndarray
+    truth: Hits
+    load_s: float
+    transform_s: float
+
+
+def prepare_tiles(cache: Cache, corpus: CorpusSpec) -> Cut:
+    """Tiles of the suite's corpus, split by its seed.
+
+    Raises:
+        CorpusError: If the corpus has fewer tiles than asked for, or one half of the split would be empty.
+        RasterError: If a raster cannot be read.
+        ArtifactError: If the disk cannot take them.
+    """
+    source, spec, source_key = _locate(cache, corpus)
+    parameters = dataclasses.asdict(dataclasses.replace(spec, labels=None, classes=None))
+    for name in ("labels", "classes"):
+        path = getattr(spec, name)
+        parameters[name] = None if path is None or corpus.source == SCENE else file_digest(path)
+
+    def make(folder: Path) -> Mapping[str, Any]:
+        start = time.perf_counter()
+        tiles = cut_tiles(source, spec, folder, progress=cache.progress)
+        seconds = time.perf_counter() - start
+        return {"n": len(tiles), "size_px": tiles.size_px, "tiles_per_s": len(tiles) / seconds}
+
+    note = cache.make("tiles", "", parameters, [source_key], make)
+    tiles = Tiles.open(Path(note.folder))
+    train_rows, base_rows = split_rows(len(tiles), corpus.train_frac, corpus.seed)
+    if not len(train_rows) or not len(base_rows):
+        raise CorpusError(
+            f"{corpus.source}: {len(tiles)} tiles leave {len(train_rows)} to train on and {len(base_rows)} to search "
+            f"with train_frac = {corpus.train_frac}. Cut smaller tiles, or take a larger corpus."
+        )
+    return Cut(tiles, note.key, train_rows, base_rows)
+
+
+def _locate(cache: Cache, corpus: CorpusSpec) -> tuple[Path, Any, str]:
+    """Path of the corpus, its tile spec, and a key of its content; the scene is made on the way."""
+    spec = corpus.tile_spec()
+    if corpus.source != SCENE:
+        return Path(corpus.source), spec, corpus_fingerprint(Path(corpus.source))
+
+    def make(folder: Path) -> Mapping[str, Any]:
+        make_scene(folder, corpus.scene_px, corpus.scene_seed, progress=cache.progress)
+        return {"size_px": corpus.scene_px}
+
+    note = cache.make("scene", "", {"scene_px": corpus.scene_px, "scene_seed": corpus.scene_seed}, [], make)
+    folder = Path(note.folder)
+    classes = spec.classes if spec.classes is not None else folder / "classes.tif"
+    return folder / "ortho.tif", dataclasses.replace(spec, classes=classes), note.key
+
+
+def split_rows(n: int, train_frac: float, seed: int) -> tuple[np.ndarray, np.ndarray]:
+    """Rows that train and rows that are searched, each in ascending order; both are all rows for 0."""
+    if train_frac == 0:
+        return np.arange(n), np.arange(n)
+    order = np.random.default_rng(seed).permutation(n)
+    trained = round(n * train_frac)
+    return np.sort(order[:trained]), np.sort(order[trained:])
+
+
+def prepare_checkpoint(cache: Cache, entry: BackboneEntry, cut: Cut) -> tuple[BackboneSpec, str]:
+    """The backbone with the weights that it has after training, and the key of those weights.
+
+    Raises:
+        CheckpointError: If its weights do not fit, or training diverged.
+    """
+    spec, recipe = entry.spec, entry.recipe
+    weights = spec.weights if spec.weights in (RANDOM, PRETRAINED) else file_digest(Path(spec.weights))
+    if recipe is None:
+        return spec, weights
+    split = {"train_tiles": len(cut.train_rows), "first_rows": cut.train_rows[:8].tolist()}
+    parameters = {**_spec_parameters(spec), "recipe": dataclasses.asdict(recipe), **split}
+
+    def make(folder: Path) -> Mapping[str, Any]:
+        copied = folder / "training-tiles.npy"
+        try:
+            start = time.perf_counter()
+            tiles = _copy_rows(cut.tiles, cut.train_rows, copied)
+            train_dino(tiles, spec, recipe, folder, options=TrainOptions(progress=cache.progress))
+        finally:
+            copied.unlink(missing_ok=True)
+        log = [json.loads(line) for line in (folder / "log.txt").read_text(encoding="utf-8").splitlines()]
+        return {
+            "n": len(tiles),
+            "epochs": len(log),
+            "train_s": time.perf_counter() - start,
+            "final_loss": log[-1]["train_loss"] if log else None,
+        }
+
+    note = cache.make("checkpoint", entry.name, parameters, [cut.key, weights], make)
+    return dataclasses.replace(spec, weights=str(Path(note.folder) / "model.safetensors")), note.key
+
+
+def _copy_rows(tiles: Tiles, rows: np.ndarray, path: Path) -> Tiles:
+    """Those tiles; without a copy where they are all, on disk where memory might not hold them."""
+    if len(rows) == len(tiles):
+        return tiles
+    shape = (len(rows), *tiles.pixels.shape[1:])
+    if np.prod(shape) <= _LARGEST_COPY_BYTES:
+        return tiles[rows]
+    pixels = np.lib.format.open_memmap(path, mode="w+", dtype=np.uint8, shape=shape)
+    for start in range(0, len(rows), 4096):
+        pixels[start : start + 4096] = tiles.pixels[rows[start : start + 4096]]
+    return Tiles(pixels, tiles.table.iloc[rows].reset_index(drop=True))
+
+
+def prepare_features(cache: Cache, entry: BackboneEntry, cut: Cut) -> tuple[Features, str]:
+    """Features of all tiles by one backbone, trained first where the suite says so, and their key."""
+    spec, weights_key = prepare_checkpoint(cache, entry, cut)
+
+    def make(folder: Path) -> Mapping[str, Any]:
+        backbone = build_backbone(spec)
+        start = time.perf_counter()
+        features = extract_features(cut.tiles, backbone, out=folder, options=ExtractOptions(progress=cache.progress))
+        seconds = time.perf_counter() - start
+        norms = np.linalg.norm(features.values, axis=1)
+        return {
+            "n": len(features),
+            "d": features.values.shape[1],
+            "parameters": backbone.parameters_count,
+            "extract_s": seconds,
+            "tiles_per_s": len(features) / seconds,
+            "norm_mean": float(norms.mean()),
+            "norm_std": float(norms.std()),
+        }
+
+    note = cache.make("features", entry.name, _spec_parameters(entry.spec), [cut.key, weights_key], make)
+    return Features.open(Path(note.folder)), note.key
+
+
+def _spec_parameters(spec: BackboneSpec) -> dict[str, Any]:
+    """What shapes a network besides its weights: a path of weights is no identity, their digest is a parent."""
+    seed = spec.seed if spec.weights == RANDOM and spec.model != COLOUR else 0
+    return {
+        "model": spec.model,
+        "arch": dict(spec.arch),
+        "seed": seed,
+        "preprocess": spec.preprocess,
+        "pool": spec.pool,
+    }
+
+
+def prepare_base(cache: Cache, entry: BackboneEntry, cut: Cut, space: SpaceSpec, queries: QuerySpec) -> Base:
+    """One backbone's features of the searched tiles, raw and corrected, with the exact neighbours of the queries."""
+    features, features_key = prepare_features(cache, entry, cut)
+    start = time.perf_counter()
+    raw = Features(np.ascontiguousarray(features.values[cut.base_rows]), cut.tiles.ids[cut.base_rows])
+    load_s = time.perf_counter() - start
+    labels = main_labels(without_pixels(cut.tiles, cut.base_rows))
+    fitted, space_key = prepare_space(cache, entry.name, raw, labels, space, features_key)
+    start = time.perf_counter()
+    corrected = fitted.apply(raw)
+    transform_s = time.perf_counter() - start
+    query_rows = draw_query_rows(len(raw), queries.count, queries.seed)
+    truth = prepare_truth(cache, entry.name, corrected, queries, space_key)
+    return Base(entry.name, raw, corrected, query_rows, truth, load_s, transform_s)
+
+
+def prepare_space(
+    cache: Cache, backbone: str, raw: Features, labels: np.ndarray | None, spec: SpaceSpec, parent: str
+) -> tuple[Space, str]:
+    """The space fitted on the searched tiles, and its key; where labels are known, their k-NN accuracy is noted."""
+
+    def make(folder: Path) -> Mapping[str, Any]:
+        fitted = fit_space(raw, center=spec.center, normalize=spec.normalize, whiten=spec.whiten)
+        fitted.save(folder)
+        notes = {"n": len(raw), "d": raw.values.shape[1]}
+        if labels is None:
+            return notes
+        rows = draw_query_rows(len(raw), min(len(raw), _KNN_TILES), 0)
+        accuracy = knn_accuracy(fitted.apply(raw[rows]).values, labels[rows])
+        return {**notes, "knn_accuracy": None if math.isnan(accuracy) else accuracy, "knn_tiles": len(rows)}
+
+    parameters = {**dataclasses.asdict(spec), "n": len(raw), "first_ids": raw.ids[:8].tolist()}
+    note = cache.make("space", backbone, parameters, [parent], make)
+    return Space.open(Path(note.folder)), note.key
+
+
+def draw_query_rows(n: int, count: int, seed: int) -> np.ndarray:
+    """(count,) different rows below n, ascending; the same for every backbone."""
+    return np.sort(np.random.default_rng(seed).choice(n, count, replace=False))
+
+
+def prepare_truth(cache: Cache, backbone: str, corrected: Features, queries: QuerySpec, parent: str) -> Hits:
+    """Exact neighbours of the timed queries, their own tiles dropped, somewhat deeper than k, distances recomputed."""
+    n = len(corrected)
+    depth = min(n - 1, queries.k + max(_SPARE_TRUTH, queries.k // 10))
+
+    def make(folder: Path) -> Mapping[str, Any]:
+        rows = draw_query_rows(n, queries.count, queries.seed)
+        asked = corrected[rows].values
+        exact = ENGINES["exact"]
+        engine = exact.build(corrected.values, exact.build_params(), 1)
+        found, _ = engine.search(asked, depth + 1, exact.query_params(), 1)
+        hits = check_answers(found, corrected, asked, rows, depth).hits
+        order = np.argsort(hits.distances, axis=1, kind="stable")  # by the recomputed distances
+        Hits(np.take_along_axis(hits.ids, order, 1), np.take_along_axis(hits.distances, order, 1)).save(folder)
+        return {"q": len(rows), "depth": depth, "n": n}
+
+    parameters = {"count": queries.count, "k": queries.k, "seed": queries.seed}
+    note = cache.make("truth", backbone, parameters, [parent], make)
+    return Hits.open(Path(note.folder))
+
+
+def without_pixels(tiles: Tiles, rows: np.ndarray) -> Tiles:
+    """The table of some tiles, with one blank pixel a tile: who judges must neither see nor load pictures."""
+    blank = np.broadcast_to(np.zeros((1, 1, 1, 1), np.uint8), (len(rows), 1, 1, 3))
+    return Tiles(blank, tiles.table.iloc[rows].reset_index(drop=True))

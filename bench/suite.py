@@ -1,0 +1,328 @@
+"""The suite as records: what one suite file says, every default resolved, nothing impossible left.
+
+The dataclasses are the schema of the TOML tables; `bench.suite_file` reads them. A fault that needs the size
+of the corpus is told by `corpus_faults`, once with what the suite promises and once with what tiling found.
+"""
+
+import dataclasses
+import json
+from pathlib import Path
+from typing import Any, Literal
+
+from bench.judge import JudgeSpec
+from ris_core.backbone import BackboneSpec
+from ris_core.recipe import DinoRecipe
+from ris_core.engines import ENGINES
+from ris_core.tile_spec import TileSpec
+
+SCENE = "scene"  # the embedded corpus
+SMALLEST_SCENE_PX = 512
+_TYPICAL_WIDTH = 192
+CORRECTED, AS_PUBLISHED = "corrected", "as_published"
+SINGLE, BATCH = "single", "batch"
+SpaceName = Literal["corrected", "as_published"]
+Mode = Literal["single", "batch"]
+
+
+@dataclasses.dataclass(frozen=True)
+class About:
+    """``[suite]``: what a reader wants to know before he runs it."""
+
+    title: str = ""
+    purpose: str = ""
+    source: str = ""
+    hardware: str = ""
+    duration: str = ""
+    expected: str = ""
+
+
+@dataclasses.dataclass(frozen=True)
+class CorpusSpec:
+    """``[corpus]``: the images, how they are cut, and which part trains.
+
+    Attributes:
+        source: ``"scene"``, or the path of a GeoTIFF, a folder of them, an image folder or a zip of one. A relative
+            path is looked for in the working directory, then beside the suite file.
+        scene_px: Side of the embedded scene.
+        scene_seed: Seed of the embedded scene.
+        tile_px: See `ris_core.tiles.TileSpec`, as all keys down to ``percentiles``; paths are looked for
+            beside the source first.
+        stride_px: See ``tile_px``.
+        half_offset: See ``tile_px``.
+        stored_px: See ``tile_px``.
+        min_coverage: See ``tile_px``.
+        sample: See ``tile_px``.
+        seed: Of the sample and of the split.
+        bands: See ``tile_px``.
+        percentiles: See ``tile_px``.
+        labels: See ``tile_px``.
+        classes: See ``tile_px``; the scene brings its own.
+        train_frac: 0: train on all tiles and search all of them. Else the share of the tiles, drawn by seed, that
+            trains; the others are indexed and queried, so no tile is in both halves.
+    """
+
+    source: str = SCENE
+    scene_px: int = 8192
+    scene_seed: int = 0
+    tile_px: int = 512
+    stride_px: int | None = None
+    half_offset: bool = False
+    stored_px: int | None = None
+    min_coverage: float = 0.9
+    sample: int | None = None
+    seed: int = 0
+    bands: tuple[int, int, int] = (1, 2, 3)
+    percentiles: tuple[float, float] = (2.0, 98.0)
+    labels: Path | None = None
+    classes: Path | None = None
+    train_frac: float = 0.0
+
+    def faults(self) -> list[str]:
+        """What is impossible before any pixel is read."""
+        faults = [f"{fault}." for fault in self.tile_spec().faults()]
+        if not 0 <= self.train_frac < 1:
+            faults.append(f"train_frac = {self.train_frac}; it must be in [0, 1): 0 trains on and searches all tiles.")
+        if self.source == SCENE and self.scene_px < SMALLEST_SCENE_PX:
+            faults.append(f"scene_px = {self.scene_px}; it must be at least {SMALLEST_SCENE_PX}.")
+        if self.source == SCENE and self.scene_px < self.tile_px:
+            faults.append(f"tile_px = {self.tile_px} is larger than the scene, scene_px = {self.scene_px}.")
+        if self.source != SCENE and not Path(self.source).exists():
+            faults.append(f"source = {self.source!r} does not exist. Name a file or folder, or {SCENE!r}.")
+        for key in ("labels", "classes"):
+            path = getattr(self, key)
+            if path is not None and not path.exists():
+                faults.append(f"{key} = '{path}' does not exist, neither beside the source nor here. Name a file.")
+        return faults
+
+    def tile_spec(self) -> TileSpec:
+        """The part of it that tiling reads."""
+        return TileSpec(
+            size_px=self.tile_px,
+            stride_px=self.stride_px,
+            half_offset=self.half_offset,
+            stored_px=self.stored_px,
+            min_coverage=self.min_coverage,
+            sample=self.sample,
+            seed=self.seed,
+            bands=self.bands,
+            percentiles=self.percentiles,
+            labels=self.labels,
+            classes=self.classes,
+        )
+
+
+@dataclasses.dataclass(frozen=True)
+class BackboneEntry:
+    """``[backbone.NAME]``: one variant of a backbone, trained within the run or not."""
+
+    name: str
+    spec: BackboneSpec
+    recipe: DinoRecipe | None = None
+
+
+@dataclasses.dataclass(frozen=True)
+class ParamSet:
+    """One point of a grid: an engine's parameters, and the keys that the suite names, which make its label."""
+
+    params: Any
+    named: tuple[str, ...] = ()
+
+    def as_dict(self) -> dict[str, Any]:
+        """All parameters, defaults included."""
+        return dataclasses.asdict(self.params)
+
+    def label(self) -> str:
+        """The named values, such as ``cross_polytope-tables10-hash_bits12``; empty where none is named."""
+        parts = []
+        for key in self.named:
+            value = getattr(self.params, key)
+            if isinstance(value, bool):
+                parts.append(key if value else f"no_{key}")
+            else:
+                parts.append(value if isinstance(value, str) else f"{key}{value}")
+        return "-".join(parts)
+
+
+@dataclasses.dataclass(frozen=True)
+class EngineGrid:
+    """``[engine.NAME]``: an engine kind, its builds, and the query parameters that each build is asked with."""
+
+    name: str
+    kind: str
+    builds: tuple[ParamSet, ...]
+    queries: tuple[ParamSet, ...]
+
+
+@dataclasses.dataclass(frozen=True)
+class SpaceSpec:
+    """``[space]``: see `ris_core.space.fit_space`."""
+
+    center: bool = True
+    normalize: bool = True
+    whiten: int | None = None
+
+    def faults(self) -> list[str]:
+        """A whitening to fewer than one dimension."""
+        if self.whiten is not None and self.whiten < 1:
+            return [f"whiten = {self.whiten}; it must be at least 1 dimension, or left out."]
+        return []
+
+
+@dataclasses.dataclass(frozen=True)
+class QuerySpec:
+    """``[queries]``: the timed queries, drawn by seed among the indexed tiles, and their k.
+
+    Attributes:
+        count: Timed queries.
+        k: Neighbours, the query tile itself not counted.
+        seed: Of the draw.
+        space: ``"corrected"``: queries go through the index' space. ``"as_published"``: they go in raw, as the
+            thesis' code did; recall is still against the corrected truth.
+    """
+
+    count: int = 500
+    k: int = 100
+    seed: int = 0
+    space: tuple[SpaceName, ...] = (CORRECTED,)
+
+    def faults(self) -> list[str]:
+        """Numbers below one, spaces given twice or not at all."""
+        faults = [f"{key} = {v}; it must be at least 1." for key in ("count", "k") if (v := getattr(self, key)) < 1]
+        return faults + _choice_faults("space", self.space)
+
+
+@dataclasses.dataclass(frozen=True)
+class MeasureSpec:
+    """``[measure]``: what the clock does.
+
+    Attributes:
+        rounds: Builds of each index, and passes over all queries in batch mode. In single mode every query is
+            timed once.
+        slow_build_s: A build that takes longer than this is repeated only ``slow_rounds`` times.
+        slow_rounds: Rounds of slow builds.
+        warmup: Untimed rounds before the timed ones (in single mode: queries).
+        threads: Threads of the engine, BLAS and OpenMP; each number makes its own cells.
+        modes: ``"single"``: one query a call. ``"batch"``: all queries in one call.
+    """
+
+    rounds: int = 5
+    slow_build_s: float = 10.0
+    slow_rounds: int = 1
+    warmup: int = 1
+    threads: tuple[int, ...] = (1,)
+    modes: tuple[Mode, ...] = (SINGLE, BATCH)
+
+    def faults(self) -> list[str]:
+        """Numbers below one, lists empty or with doubles."""
+        faults = [f"{k} = {v}; it must be at least 1." for k in ("rounds", "slow_rounds") if (v := getattr(self, k)) < 1]
+        if self.warmup < 0:
+            faults.append(f"warmup = {self.warmup}; it must be at least 0.")
+        if any(threads < 1 for threads in self.threads):
+            faults.append(f"threads = {list(self.threads)}; each must be at least 1.")
+        return faults + _choice_faults("threads", self.threads) + _choice_faults("modes", self.modes)
+
+
+@dataclasses.dataclass(frozen=True)
+class Suite:
+    """One suite: what to compare, on which corpus, measured how.
+
+    Attributes:
+        name: The file's stem.
+        path: The file.
+        text: The file as it was read.
+        overrides: The ``--set`` arguments that were applied to it.
+        about: ``[suite]``.
+        corpus: ``[corpus]``.
+        backbones: ``[backbone.*]``, lists expanded to variants.
+        engines: ``[engine.*]``, lists expanded to grids.
+        space: ``[space]``.
+        queries: ``[queries]``.
+        judge: ``[judge]``.
+        measure: ``[measure]``.
+    """
+
+    name: str
+    path: Path
+    text: str
+    overrides: tuple[str, ...]
+    about: About
+    corpus: CorpusSpec
+    backbones: tuple[BackboneEntry, ...]
+    engines: tuple[EngineGrid, ...]
+    space: SpaceSpec
+    queries: QuerySpec
+    judge: JudgeSpec
+    measure: MeasureSpec
+
+    def to_json(self) -> dict[str, Any]:
+        """The suite as resolved, for ``run.json``; two runs with equal ones measure the same cells."""
+        parts = {f.name: getattr(self, f.name) for f in dataclasses.fields(self)}
+        for key in ("path", "text", "overrides"):
+            del parts[key]
+        plain = {key: _plain(value) for key, value in parts.items()}
+        return dict(json.loads(json.dumps(plain, default=str)))
+
+    def backbone(self, name: str) -> BackboneEntry:
+        """The variant of that name."""
+        return next(entry for entry in self.backbones if entry.name == name)
+
+
+def corpus_faults(suite: Suite, indexed: int, trained: int, widths: dict[str, int]) -> list[str]:
+    """What is impossible about a suite for a corpus of this size.
+
+    Args:
+        suite: The suite.
+        indexed: Tiles that are indexed and queried.
+        trained: Tiles that train.
+        widths: Dimensions of the features of each backbone, where known.
+    """
+    faults = []
+    where = str(suite.path)
+    if suite.queries.k >= indexed:
+        faults.append(
+            f"{where}: [queries] k = {suite.queries.k}, but the index holds {indexed} tiles and a tile is never its own "
+            f"neighbour; k must be at most {indexed - 1}. Lower k, or cut more or smaller tiles."
+        )
+    if suite.queries.count > indexed:
+        faults.append(f"{where}: [queries] count = {suite.queries.count}; the index holds only {indexed} tiles.")
+    for entry in suite.backbones:
+        if entry.recipe is not None and trained < entry.recipe.batch:
+            faults.append(
+                f"{where}: [backbone.{entry.name}] train batch = {entry.recipe.batch}, but only {trained} tiles train. "
+                "Lower batch, or train on more tiles."
+            )
+    for d in sorted({_width(suite, widths.get(entry.name)) for entry in suite.backbones} or {_width(suite, None)}):
+        for grid in suite.engines:
+            for point in (*grid.builds, *grid.queries):
+                faults.extend(f"{where}: [engine.{grid.name}] {fault}" for fault in point.params.faults(indexed, d))
+    for entry in suite.backbones:
+        width = widths.get(entry.name)
+        if suite.space.whiten is not None and width is not None and suite.space.whiten > width:
+            faults.append(f"{where}: [space] whiten = {suite.space.whiten}; {entry.name} has only {width} dimensions.")
+    return list(dict.fromkeys(faults))
+
+
+def _width(suite: Suite, d: int | None) -> int:
+    """Dimensions that engines see; where the backbone's are unknown, ViT-Tiny's stand in, and hardly any fault cares."""
+    d = _TYPICAL_WIDTH if d is None else d
+    return d if suite.space.whiten is None else min(d, suite.space.whiten)
+
+
+def _choice_faults(key: str, values: tuple[Any, ...]) -> list[str]:
+    if not values:
+        return [f"{key} is empty; name at least one."]
+    return [f"{key} = {list(values)} names one twice."] if len(set(values)) < len(values) else []
+
+
+def _plain(value: Any) -> Any:  # noqa: ANN401
+    """Dataclasses and tuples of them as dicts and lists; Path and Mapping become JSON-able."""
+    if dataclasses.is_dataclass(value) and not isinstance(value, type):
+        return {field.name: _plain(getattr(value, field.name)) for field in dataclasses.fields(value)}
+    if isinstance(value, tuple | list):
+        return [_plain(item) for item in value]
+    return value
+
+
+def engine_kinds() -> tuple[str, ...]:
+    """Names of the engines that a suite may ask for."""
+    return tuple(sorted(ENGINES))

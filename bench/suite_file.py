@@ -1,0 +1,314 @@
+"""Suite files: found by name, overridden by ``--set``, read into a `Suite` with every fault told at once."""
+
+import dataclasses
+import difflib
+import re
+import tomllib
+from collections.abc import Callable, Mapping, Sequence
+from pathlib import Path
+from typing import Any, TypeVar
+
+import torch
+
+from bench.judge import JudgeSpec
+from bench.suite import (
+    SCENE,
+    About,
+    BackboneEntry,
+    CorpusSpec,
+    EngineGrid,
+    MeasureSpec,
+    ParamSet,
+    QuerySpec,
+    SpaceSpec,
+    Suite,
+    corpus_faults,
+    engine_kinds,
+)
+from bench.toml_record import apply_override, expand_grid, parse_override, read_record, unknown_key
+from ris_core.backbone import RANDOM, BackboneSpec, build_backbone
+from ris_core.engines import ENGINES
+from ris_core.errors import CheckpointError, CorpusError, RasterError, SuiteError
+from ris_core.recipe import DinoRecipe
+from ris_core.tiles import count_cells
+
+T = TypeVar("T")
+
+SECTIONS = ("suite", "corpus", "backbone", "engine", "space", "queries", "judge", "measure")
+TRAINING = ("dino",)
+_NAME = re.compile(r"[A-Za-z0-9_][A-Za-z0-9_.-]*")
+_HERE = Path(__file__).parent
+
+
+def suite_folders() -> tuple[Path, ...]:
+    """Where a bare suite name is looked for: here, in the checkout, in the installed package."""
+    return (Path("suites"), _HERE.parent / "suites", _HERE / "suites")
+
+
+def find_suite(name: str) -> Path:
+    """The suite file of a path or a bare name.
+
+    Raises:
+        SuiteError: If there is none; the known names stand in the message.
+    """
+    given = Path(name)
+    candidates = [given, *(folder / f"{name}.toml" for folder in suite_folders())]
+    for path in candidates:
+        if path.is_file():
+            return path
+    known = sorted({path.stem for folder in suite_folders() for path in folder.glob("*.toml")})
+    near = difflib.get_close_matches(given.stem, known, n=1)
+    hint = f" Did you mean {near[0]!r}?" if near else ""
+    raise SuiteError(f"{name}: no such suite file.{hint} Give a path, or one of: {', '.join(known) or 'none found'}.")
+
+
+def read_suite(path: Path, overrides: Sequence[str] = ()) -> Suite:
+    """The suite of a file, with overrides applied.
+
+    Raises:
+        SuiteError: With all faults, one a line: file, key, what was found, what is allowed.
+    """
+    try:
+        text = path.read_text(encoding="utf-8")
+        table = tomllib.loads(text)
+    except (OSError, UnicodeDecodeError) as error:
+        raise SuiteError(f"{path}: cannot be read ({error}). Give the path of a suite file.") from error
+    except tomllib.TOMLDecodeError as error:
+        raise SuiteError(f"{path}: not valid TOML: {error}. Mend that line.") from error
+    faults: list[str] = []
+    for override in overrides:
+        try:
+            apply_override(table, *parse_override(override))
+        except ValueError as error:
+            faults.append(str(error))
+    faults.extend(unknown_key(str(path), key, SECTIONS) for key in table if key not in SECTIONS)
+    suite = _SuiteReader(path, table, faults).read(text, tuple(overrides))
+    if suite is not None:
+        faults.extend(_together(suite, faults))
+    if faults or suite is None:
+        raise SuiteError(_listed(path, faults))
+    return suite
+
+
+def _together(suite: Suite, known: Sequence[str]) -> list[str]:
+    """Faults between sections; what concerns a key that is at fault already is not told again."""
+    found: list[str] = []
+    widths = feature_widths(suite, found)
+    corpus = f"{suite.path}: [corpus] "
+    corpus_is_known = all(f.startswith(f"{corpus}has unknown key") for f in known if f.startswith(corpus))
+    most = _most_tiles(suite, found) if corpus_is_known else None
+    if most is not None:
+        indexed, trained = split_sizes(most, suite.corpus.train_frac)
+        found.extend(corpus_faults(suite, indexed, trained, widths))
+    told = {_place(fault) for fault in known}
+    return [fault for fault in found if _place(fault) not in told]
+
+
+def _place(fault: str) -> str:
+    """File, table and key of a fault: what stands before its value."""
+    return fault.partition(" = ")[0]
+
+
+def feature_widths(suite: Suite, faults: list[str]) -> dict[str, int]:
+    """Dimensions of each backbone's features, from its shape alone: no weights are made, read or downloaded.
+
+    Args:
+        suite: The suite.
+        faults: An architecture that timm refuses is appended here.
+    """
+    widths = {}
+    for entry in suite.backbones:
+        try:
+            with torch.device("meta"):
+                widths[entry.name] = build_backbone(dataclasses.replace(entry.spec, weights=RANDOM)).d
+        except CheckpointError as error:
+            faults.append(f"{suite.path}: [backbone.{entry.name}] {error}")
+    return widths
+
+
+def _most_tiles(suite: Suite, faults: list[str]) -> int | None:
+    """The largest number of tiles that the corpus can give, from headers alone; None where it cannot be opened."""
+    corpus = suite.corpus
+    where = f"{suite.path}: [corpus]"
+    spec = corpus.tile_spec()
+    if corpus.source == SCENE:
+        stride_px = corpus.stride_px or corpus.tile_px
+        cells = ((corpus.scene_px - corpus.tile_px) // stride_px + 1) ** 2 * (2 if corpus.half_offset else 1)
+    else:
+        try:
+            cells = count_cells(Path(corpus.source), spec)
+        except (CorpusError, RasterError) as error:
+            faults.append(f"{where} {error}")
+            return None
+    if corpus.sample is not None and corpus.sample > cells:
+        faults.append(f"{where} sample = {corpus.sample}; the corpus gives at most {cells} tiles of {corpus.tile_px} px.")
+    return cells if corpus.sample is None else min(cells, corpus.sample)
+
+
+def split_sizes(n: int, train_frac: float) -> tuple[int, int]:
+    """Numbers of indexed and of training tiles; both are n where ``train_frac`` is 0."""
+    trained = round(n * train_frac)
+    return (n - trained, trained) if train_frac else (n, n)
+
+
+def _listed(path: Path, faults: Sequence[str]) -> str:
+    if len(faults) == 1:
+        return faults[0]
+    lines = "\n".join(f"  {fault.removeprefix(f'{path}: ')}" for fault in faults)
+    return f"{path} has {len(faults)} faults:\n{lines}"
+
+
+@dataclasses.dataclass(frozen=True)
+class _SuiteReader:
+    """One reading of one file."""
+
+    path: Path
+    table: dict[str, Any]
+    faults: list[str]
+
+    def read(self, text: str, overrides: tuple[str, ...]) -> Suite | None:
+        about = self._section("suite", About)
+        corpus = self._corpus()
+        backbones = tuple(self._named("backbone", self._backbones))
+        engines = tuple(self._named("engine", self._engine))
+        space, queries = self._section("space", SpaceSpec), self._section("queries", QuerySpec)
+        judge, measure = self._judge(corpus), self._section("measure", MeasureSpec)
+        if about is None or corpus is None or space is None or queries is None or judge is None or measure is None:
+            return None
+        return Suite(
+            self.path.stem, self.path, text, overrides,
+            about, corpus, backbones, engines, space, queries, judge, measure,
+        )  # fmt: skip
+
+    def _where(self, section: str) -> str:
+        return f"{self.path}: [{section}]"
+
+    def _section(self, name: str, record: type[T]) -> T | None:
+        return read_record(record, self.table.get(name, {}), self._where(name), self.faults)
+
+    def _corpus(self) -> CorpusSpec | None:
+        table = self.table.get("corpus", {})
+        if isinstance(table, Mapping):
+            table = dict(table)
+            source = table.get("source", SCENE)
+            if isinstance(source, str) and source != SCENE:
+                table["source"] = str(self._found(source, ()))
+            for key in ("labels", "classes"):
+                if isinstance(table.get(key), str):
+                    table[key] = str(self._found(table[key], self._beside_source(table)))
+        return read_record(CorpusSpec, table, self._where("corpus"), self.faults)
+
+    def _judge(self, corpus: CorpusSpec | None) -> JudgeSpec | None:
+        table = self.table.get("judge", {})
+        if isinstance(table, Mapping) and isinstance(table.get("qrels"), str):
+            beside = self._beside_source({"source": corpus.source} if corpus else {})
+            table = {**table, "qrels": str(self._found(table["qrels"], beside))}
+        return read_record(JudgeSpec, table, self._where("judge"), self.faults)
+
+    def _beside_source(self, table: Mapping[str, Any]) -> tuple[Path, ...]:
+        source = table.get("source", SCENE)
+        if not isinstance(source, str) or source == SCENE:
+            return ()
+        path = Path(source)
+        return (path,) if path.is_dir() else (path.parent,)
+
+    def _found(self, name: str, first: Sequence[Path]) -> Path:
+        """A path as given, beside the source, in the working directory, or beside the suite file."""
+        for folder in (*first, Path(), self.path.parent):
+            if (folder / name).exists():
+                return folder / name
+        return Path(name)
+
+    def _named(self, section: str, read: Callable[[str, dict[str, Any]], Sequence[T]]) -> list[T]:
+        tables = self.table.get(section, {})
+        if not isinstance(tables, Mapping) or not tables:
+            self.faults.append(f"{self.path}: no [{section}.NAME] table; at least one {section} is needed.")
+            return []
+        items: list[T] = []
+        for name, table in tables.items():
+            if not _NAME.fullmatch(name):
+                self.faults.append(f"{self._where(section)} {name!r} is no name; allowed are letters, digits, _ . -")
+            elif not isinstance(table, Mapping):
+                self.faults.append(f"{self._where(section)} {name} must be a table: [{section}.{name}].")
+            else:
+                items.extend(read(name, dict(table)))
+        return items
+
+    def _backbones(self, name: str, table: dict[str, Any]) -> list[BackboneEntry]:
+        where = self._where(f"backbone.{name}")
+        train = table.pop("train", None)
+        if isinstance(table.get("weights"), str) and table["weights"].endswith((".safetensors", ".pth", ".pt", ".bin")):
+            table["weights"] = str(self._found(table["weights"], ()))
+        if (unknown := set(table) - {f.name for f in dataclasses.fields(BackboneSpec)}):
+            known = [*(f.name for f in dataclasses.fields(BackboneSpec)), "train"]
+            self.faults.extend(unknown_key(where, key, known) for key in sorted(unknown))
+            table = {key: value for key, value in table.items() if key not in unknown}
+        recipes = self._recipes(f"{where} train", train)
+        entries = []
+        for choice, flat in expand_grid(table, BackboneSpec):
+            before = len(self.faults)
+            spec = read_record(BackboneSpec, flat, where, self.faults)
+            if spec is None or len(self.faults) > before:
+                continue
+            for recipe_choice, recipe in recipes:
+                if recipe is not None and spec.model == "colour":
+                    self.faults.append(f"{where} model 'colour' has nothing to train. Remove train.")
+                entries.append(BackboneEntry(_variant(name, {**choice, **recipe_choice}), spec, recipe))
+        return entries
+
+    def _recipes(self, where: str, table: object) -> list[tuple[dict[str, Any], DinoRecipe | None]]:
+        if table is None:
+            return [({}, None)]
+        if not isinstance(table, Mapping):
+            self.faults.append(f"{where} = {table!r} must be a table, such as {{ method = \"dino\", epochs = 3 }}.")
+            return []
+        settings = dict(table)
+        method = settings.pop("method", None)
+        if method not in TRAINING:
+            self.faults.append(f"{where} method = {method!r}; it must be one of {', '.join(map(repr, TRAINING))}.")
+        recipes: list[tuple[dict[str, Any], DinoRecipe | None]] = []
+        for choice, flat in expand_grid(settings, DinoRecipe):
+            before = len(self.faults)
+            recipe = read_record(DinoRecipe, flat, where, self.faults)
+            if recipe is not None and len(self.faults) == before:
+                recipes.append((choice, recipe))
+        return recipes
+
+    def _engine(self, name: str, table: dict[str, Any]) -> list[EngineGrid]:
+        where = self._where(f"engine.{name}")
+        kind = table.pop("kind", name)
+        if kind not in ENGINES:
+            near = difflib.get_close_matches(str(kind), engine_kinds(), n=1)
+            hint = f" Did you mean {near[0]!r}?" if near else ""
+            self.faults.append(f"{where} kind = {kind!r} is no engine.{hint} Known: {', '.join(engine_kinds())}.")
+            return []
+        queries = table.pop("query", {})
+        builds = self._points(where, table, ENGINES[kind].build_params)
+        asked = self._points(f"{where} query", queries, ENGINES[kind].query_params)
+        return [EngineGrid(name, kind, tuple(builds), tuple(asked))]
+
+    def _points(self, where: str, table: object, record: type) -> list[ParamSet]:
+        if not isinstance(table, Mapping):
+            self.faults.append(f"{where} = {table!r} must be a table of keys, such as query.probes_per_table = 5.")
+            return []
+        order = [field.name for field in dataclasses.fields(record)]
+        named = tuple(sorted((key for key in table if key in order), key=order.index))
+        fresh: list[str] = []
+        points = []
+        for _, flat in expand_grid(table, record):
+            before = len(fresh)
+            params = read_record(record, flat, where, fresh, check=False)
+            if params is not None and len(fresh) == before:
+                points.append(ParamSet(params, named))
+        self.faults.extend(dict.fromkeys(fresh))  # a fault that every point of the grid shares is told once
+        if not fresh and not points:
+            self.faults.append(f"{where} has an empty list; name at least one value.")
+        if len(set(points)) < len(points):
+            self.faults.append(f"{where} names a value twice.")
+        return points
+
+
+def _variant(name: str, choice: Mapping[str, Any]) -> str:
+    """Name of a backbone's variant: the table's, followed by what differs between its variants."""
+    parts = [f"{key}{value}" if not isinstance(value, str) else Path(value).stem for key, value in choice.items()]
+    return "-".join([name, *(re.sub(r"[^A-Za-z0-9_.]+", "_", part).strip("_") for part in parts)])

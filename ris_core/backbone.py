@@ -1,0 +1,249 @@
+"""A named network that turns image batches into features, with strict loading and saving of its weights."""
+
+import dataclasses
+import difflib
+import warnings
+from collections.abc import Mapping
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import timm
+import torch
+from timm.models import is_model_in_modules
+from torch import nn
+from torch.nn.attention import SDPBackend, sdpa_kernel
+from torch.utils.flop_counter import FlopCounterMode
+
+from ris_core.errors import CheckpointError, CorpusError
+from ris_core.preprocess import PREPROCESSING
+from ris_core.preprocess import prepare as prepare
+from ris_core.weights import load_weights
+from ris_core.weights import save_weights as save_weights
+
+COLOUR = "colour"  # the one model that is no network
+RANDOM = "random"
+PRETRAINED = "pretrained"
+POOLS = ("cls", "mean", "cls_gem")
+
+_DYNAMIC_FAMILIES = ("vision_transformer", "deit", "eva")  # timm modules whose networks take dynamic_img_size
+_RESERVED = {"num_classes", "pretrained", "checkpoint_path", "features_only", "drop_path_rate"}  # set here, not by arch
+_GEM_POWER = 4.0
+_LISTED_NAMES = 6
+
+
+@dataclasses.dataclass(frozen=True)
+class BackboneSpec:
+    """Which network, with which weights, reads which form of a tile.
+
+    Attributes:
+        model: A name that timm knows, such as ``"vit_small_patch16_224"`` or ``"resnet18"``; or ``"colour"``: mean
+            and standard deviation of each channel, 6 numbers, the baseline that every network has to beat.
+        arch: Keyword arguments for timm: ``patch_size``, ``embed_dim``, ``depth``, ``num_heads``, ``img_size``, ...
+        weights: ``"random"`` (by ``seed``), ``"pretrained"`` (timm's hub), or the path of a ``.safetensors`` file or
+            PyTorch checkpoint, the public DINO ones included.
+        seed: Of random weights.
+        preprocess: Key of `PREPROCESSING`.
+        pool: ``"cls"``: the class token (a network that has none, such as a ResNet, gives its own pooled map).
+            ``"mean"``: mean of the patch tokens, or of the map. ``"cls_gem"``: class token followed by the
+            generalised mean (power 4) of the patch tokens, twice as long, as DINO's copy detection uses.
+    """
+
+    model: str = "vit_tiny_patch16_224"
+    arch: Mapping[str, Any] = dataclasses.field(default_factory=dict)
+    weights: str = RANDOM
+    seed: int = 0
+    preprocess: str = "thesis"
+    pool: str = "cls"
+
+    def faults(self) -> list[str]:
+        """Everything that is impossible about this spec, one sentence a fault; nothing is built or downloaded."""
+        faults = []
+        if self.model != COLOUR and not timm.is_model(self.model):
+            close = _close_names(self.model)
+            near = f"close names: {', '.join(close)}" if close else "timm.list_models() lists them"
+            faults.append(f"model = {self.model!r} is no timm model ({near}), nor {COLOUR!r}.")
+        if self.model == COLOUR and (self.arch or self.weights != RANDOM):
+            faults.append(f"model = {COLOUR!r} is no network: it takes neither arch nor weights. Remove them.")
+        if reserved := sorted(_RESERVED & set(self.arch)):
+            faults.append(f"arch cannot set {', '.join(reserved)}. Remove it.")
+        if self.weights == PRETRAINED and timm.is_model(self.model) and not timm.is_model_pretrained(self.model):
+            tags = timm.list_pretrained(f"{self.model.partition('.')[0]}.*")
+            known = f"names with weights: {', '.join(tags[:_LISTED_NAMES])}" if tags else "it has none there"
+            faults.append(f"weights = {PRETRAINED!r}: timm's hub has none for {self.model!r} ({known}).")
+        elif self.model != COLOUR and self.weights not in (RANDOM, PRETRAINED) and not Path(self.weights).is_file():
+            faults.append(f"weights = {self.weights!r} is no file, nor {RANDOM!r} or {PRETRAINED!r}.")
+        if self.preprocess not in PREPROCESSING:
+            faults.append(f"preprocess = {self.preprocess!r} is unknown; known: {', '.join(PREPROCESSING)}.")
+        if self.pool not in POOLS:
+            faults.append(f"pool = {self.pool!r} is unknown; known: {', '.join(POOLS)}.")
+        if not 0 <= self.seed < 2**63:
+            faults.append(f"seed = {self.seed} must be in [0, 2^63).")
+        return faults
+
+
+class Colour(nn.Module):
+    """Mean and standard deviation of each channel: (b, 3, h, w) -> (b, 6). No parameters."""
+
+    num_features = 6
+
+    def forward(self, images: torch.Tensor) -> torch.Tensor:
+        """(b, 3, h, w) float -> (b, 6): three means, then three standard deviations (divisor h * w)."""
+        std, mean = torch.std_mean(images.float(), dim=(2, 3), correction=0)
+        return torch.cat([mean, std], dim=1)
+
+
+class Backbone(nn.Module):
+    """A network and its pooling.
+
+    Attributes:
+        spec: What it was built from.
+        network: The timm module, whose weights bear timm's names.
+        d: Length of a feature.
+    """
+
+    def __init__(self, spec: BackboneSpec, network: nn.Module) -> None:
+        super().__init__()
+        self.spec = spec
+        self.network = network
+        self.prefix_tokens = int(getattr(network, "num_prefix_tokens", 0))
+        self.has_class_token = getattr(network, "cls_token", None) is not None
+        if spec.pool == "cls_gem" and not self.has_class_token:
+            raise CheckpointError(f"pool = 'cls_gem' needs a class token; {spec.model} has none. Use 'cls' or 'mean'.")
+        self.uses_own_pooling = spec.model == COLOUR or (spec.pool == "cls" and not self.has_class_token)
+        channels = int(network.num_features)  # type: ignore[arg-type]
+        own = int(getattr(network, "head_hidden_size", channels))
+        self.d = own if self.uses_own_pooling else 2 * channels if spec.pool == "cls_gem" else channels
+
+    @property
+    def parameters_count(self) -> int:
+        """Number of weights."""
+        return sum(p.numel() for p in self.parameters())
+
+    @property
+    def patch_px(self) -> int | None:
+        """Side of a patch; None for a network without patches."""
+        patch = getattr(getattr(self.network, "patch_embed", None), "patch_size", None)
+        return None if patch is None else int(patch[0])
+
+    def forward(self, images: torch.Tensor) -> torch.Tensor:
+        """Features of normalised images.
+
+        Args:
+            images: (b, 3, h, w) float, as `prepare` returns them.
+
+        Returns:
+            (b, d).
+
+        Raises:
+            CorpusError: If the images do not divide into patches.
+        """
+        patch_px = self.patch_px
+        if patch_px and (images.shape[2] % patch_px or images.shape[3] % patch_px):
+            raise CorpusError(
+                f"images of {images.shape[2]} x {images.shape[3]} px do not divide into the {patch_px} px patches of "
+                f"{self.spec.model}. Choose a multiple as the stored tile's size, or preprocess = 'thesis'."
+            )
+        if self.uses_own_pooling:
+            return self.network(images)
+        tokens = self.network.forward_features(images)  # type: ignore[operator]
+        if tokens.ndim == 4:  # (b, c, h, w), or (b, h, w, c) where timm says so
+            return tokens.mean(dim=(1, 2) if getattr(self.network, "output_fmt", "NCHW") == "NHWC" else (2, 3))
+        patches = tokens[:, self.prefix_tokens :]  # (b, patches, c)
+        if self.spec.pool == "mean":
+            return patches.mean(dim=1)
+        if self.spec.pool == "cls":
+            return tokens[:, 0]
+        gem = patches.float().clamp(min=1e-6).pow(_GEM_POWER).mean(dim=1).pow(1 / _GEM_POWER)
+        return torch.cat([tokens[:, 0].float(), gem], dim=1)
+
+
+def build_backbone(spec: BackboneSpec, *, drop_path: float = 0.0) -> Backbone:
+    """The backbone that a spec describes, on the CPU, in training mode.
+
+    Args:
+        spec: What to build.
+        drop_path: Rate of stochastic depth, for training.
+
+    Raises:
+        CheckpointError: If the spec has faults, timm refuses ``arch``, or the weights do not fit or cannot be had.
+    """
+    faults = spec.faults()
+    if faults:
+        raise CheckpointError("backbone: " + " ".join(faults))
+    if spec.model == COLOUR:
+        return Backbone(spec, Colour())
+    arguments: dict[str, Any] = {"num_classes": 0, **spec.arch}
+    if is_model_in_modules(spec.model, _DYNAMIC_FAMILIES):
+        arguments.setdefault("dynamic_img_size", True)
+    if drop_path > 0:
+        arguments["drop_path_rate"] = drop_path
+    with torch.random.fork_rng(devices=[]):
+        torch.default_generator.manual_seed(spec.seed)  # unlike torch.manual_seed, leaves the GPU's generators alone
+        network = _pretrained(spec, arguments) if spec.weights == PRETRAINED else _create(spec, arguments)
+    backbone = Backbone(spec, network)
+    if spec.weights not in (RANDOM, PRETRAINED):
+        load_weights(backbone, Path(spec.weights))
+    return backbone
+
+
+def count_flops(backbone: Backbone, size_px: int) -> int:
+    """Floating-point operations of one image's forward pass; a multiplication and an addition count as two.
+
+    Args:
+        backbone: The network.
+        size_px: Side of its input image.
+    """
+    images = torch.zeros(1, 3, size_px, size_px, device=next(backbone.parameters(), torch.zeros(())).device)
+    was_training = backbone.training
+    backbone.eval()
+    counter = FlopCounterMode(display=False)
+    with torch.no_grad(), sdpa_kernel(SDPBackend.MATH), counter:
+        backbone(images)
+    backbone.train(was_training)
+    return int(counter.get_total_flops())
+
+
+def _close_names(model: str) -> list[str]:
+    """Up to three known names that begin like this one."""
+    names = sorted([COLOUR, *timm.list_models()], key=len, reverse=True)
+    beginnings = {name[: len(model)]: name for name in names}  # of equal beginnings the shortest name stays
+    return [beginnings[beginning] for beginning in difflib.get_close_matches(model, beginnings, n=3)]
+
+
+def _create(spec: BackboneSpec, arguments: Mapping[str, Any]) -> nn.Module:
+    """The network with random weights."""
+    try:
+        return timm.create_model(spec.model, **arguments)
+    except (TypeError, ValueError, AssertionError, RuntimeError, KeyError) as error:
+        raise CheckpointError(
+            f"backbone: timm cannot build {spec.model} with arch = {dict(spec.arch)} ({error}). "
+            "Correct arch; its keys are the keyword arguments of timm's class."
+        ) from error
+
+
+def _pretrained(spec: BackboneSpec, arguments: Mapping[str, Any]) -> nn.Module:
+    """The network with the weights of timm's hub."""
+    plain = _create(spec, arguments)  # so that what fails below is the download or the fit, not arch
+    config: Mapping[str, Any] = plain.pretrained_cfg  # type: ignore[assignment]
+    file = config.get("hf_hub_filename") or "model.safetensors"
+    source = f"https://huggingface.co/{config['hf_hub_id']} (file {file})" if config.get("hf_hub_id") else config["url"]
+    chosen = PREPROCESSING[spec.preprocess]
+    if not (np.allclose(config["mean"], chosen.mean, atol=0.01) and np.allclose(config["std"], chosen.std, atol=0.01)):
+        warnings.warn(
+            f"{spec.model} was trained on images normalised by mean {config['mean']} and standard deviation "
+            f"{config['std']}; preprocess = {spec.preprocess!r} uses {chosen.mean} and {chosen.std}.",
+            stacklevel=3,
+        )
+    try:
+        return timm.create_model(spec.model, pretrained=True, **arguments)
+    except OSError as error:
+        raise CheckpointError(
+            f"backbone: the pretrained weights of {spec.model} are not on this machine and cannot be fetched from "
+            f"{source} ({type(error).__name__}). Connect, or fetch the file elsewhere and set "
+            'weights = "/path/model.safetensors".'
+        ) from error
+    except (RuntimeError, KeyError) as error:
+        raise CheckpointError(
+            f"backbone: the pretrained weights of {spec.model} do not fit arch = {dict(spec.arch)} ({error})."
+        ) from error

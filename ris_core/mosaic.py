@@ -1,0 +1,233 @@
+"""The rasters of a corpus taken together: one layout of cells, one walk over them, one table."""
+
+import dataclasses
+from pathlib import Path
+from typing import Any
+
+import geopandas as gpd
+import numpy as np
+import pandas as pd
+import shapely
+
+from ris_core.errors import CorpusError, RasterError
+from ris_core.grid import Cells, Layout, lay_grids
+from ris_core.labels import read_labels
+from ris_core.landcover import check_same_grid, class_fractions
+from ris_core.pixel_store import PixelStore
+from ris_core.raster_facts import RasterFacts, check_bands, check_georeference, read_facts
+from ris_core.records import Tiles
+from ris_core.strips import ReadPlan, Stretch, TileReader, fit_scaling
+from ris_core.tile_spec import TileSpec
+
+_SLAB = 2**16  # cells that are looked up at a time
+
+
+def cut_rasters(
+    paths: list[Path], spec: TileSpec, store: PixelStore, bar: Any, threads: int
+) -> tuple[Tiles, dict[str, Any]]:
+    """Tiles of the rasters, and what was read, left out and scaled on the way.
+
+    Args:
+        paths: The rasters, sorted by name.
+        spec: How they are cut.
+        store: Where the pixels go.
+        bar: The tqdm progress line.
+        threads: How many decode.
+
+    Raises:
+        CorpusError: If there are too few tiles, or the labels do not fit.
+        RasterError: If a raster is unreadable or unfit, or smaller than a tile.
+    """
+    rasters = _fit_rasters(paths, spec)
+    layout = _lay_out(rasters, spec)
+    candidates, labels = _candidates(paths, layout, spec)
+    if spec.sample is not None:
+        check_sample(paths[0] if len(paths) == 1 else paths[0].parent, spec, len(candidates))
+    scaling = fit_scaling(rasters, spec.bands, spec.percentiles)
+    plan = ReadPlan(rasters, layout, spec.size_px, spec.output_px, spec.bands, spec.min_coverage, scaling)
+    visit = _Visit(TileReader(plan, threads), store, bar)
+    if spec.sample is None:
+        visit.all(candidates)
+    else:
+        visit.some(candidates, spec.sample, spec.seed)
+    if visit.n_kept < (spec.sample or 1):
+        raise CorpusError(_too_few(paths, spec, visit))
+    cells, coverage = visit.gathered()
+    order = np.argsort(cells.ids)
+    pixels = store.finish(order)
+    table = _table(paths, rasters, cells[order], coverage[order], spec)
+    if labels is not None:
+        table.insert(len(table.columns) - 1, "label", labels.loc[cells.ids[order]].to_numpy(object))
+    facts = {
+        "kind": "rasters",
+        "rasters": [path.name for path in paths],
+        "crs": rasters[0].crs,
+        "cells": layout.n_cells,
+        "candidates": len(candidates),
+        "empty_by_block_table": visit.n_skipped,
+        "read": visit.n_read,
+        "tiles": visit.n_kept,
+        "scaling": None if scaling is None else dataclasses.asdict(scaling),
+    }
+    return Tiles(pixels, table), facts
+
+
+class _Visit:
+    """A walk over the cells of a corpus that keeps those that hold information."""
+
+    def __init__(self, reader: TileReader, store: PixelStore, bar: Any) -> None:
+        self._reader = reader
+        self._store = store
+        self._bar = bar
+        self._stretches: list[tuple[Cells, np.ndarray]] = []
+        self.n_kept = self.n_read = self.n_skipped = 0
+
+    def all(self, candidates: np.ndarray) -> None:
+        """Visit all candidates, ascending ids."""
+        self._bar.reset(total=len(candidates))
+        slabs = (candidates[start : start + _SLAB] for start in range(0, len(candidates), _SLAB))
+        for stretch in self._reader.read(self._worth_reading(slab, counts=True) for slab in slabs):
+            self._keep(stretch)
+            self._bar.update(stretch.visited)
+
+    def some(self, candidates: np.ndarray, sample: int, seed: int) -> None:
+        """Visit candidates in random order until ``sample`` of them hold information, or none is left.
+
+        Each round visits as many as are still missing, so no tile is read in vain but those without information.
+        """
+        self._bar.reset(total=sample)
+        drawn = np.random.default_rng(seed).permutation(candidates)
+        start = 0
+        while self.n_kept < sample and start < len(drawn):
+            missing = sample - self.n_kept
+            part = np.sort(drawn[start : start + missing])
+            start += missing
+            slabs = (part[first : first + _SLAB] for first in range(0, len(part), _SLAB))
+            for stretch in self._reader.read(self._worth_reading(slab) for slab in slabs):
+                self._keep(stretch)
+                self._bar.update(len(stretch.cells))
+
+    def gathered(self) -> tuple[Cells, np.ndarray]:
+        """The cells kept and their coverage, in the order of the store."""
+        parts = [cells for cells, _ in self._stretches]
+        names = [field.name for field in dataclasses.fields(Cells)]
+        cells = Cells(*(np.concatenate([getattr(part, name) for part in parts]) for name in names))
+        return cells, np.concatenate([coverage for _, coverage in self._stretches])
+
+    def _worth_reading(self, ids: np.ndarray, counts: bool = False) -> Cells:
+        cells = self._reader.plan.layout.locate(ids)
+        keep = self._reader.may_hold_information(cells)
+        skipped = len(cells) - int(keep.sum())
+        self.n_skipped += skipped
+        if counts:
+            self._bar.update(skipped)
+        return cells[keep]
+
+    def _keep(self, stretch: Stretch) -> None:
+        self._store.append(stretch.pixels)
+        self._stretches.append((stretch.cells, stretch.coverage))
+        self.n_read += stretch.visited
+        self.n_kept += len(stretch.cells)
+
+
+def _fit_rasters(paths: list[Path], spec: TileSpec) -> tuple[RasterFacts, ...]:
+    """Facts of the rasters, each fit for tiling and all fit for one another.
+
+    Raises:
+        RasterError: If one is not, or is smaller than a tile.
+        CorpusError: If they differ in CRS or type of values.
+    """
+    rasters = tuple(read_facts(path) for path in paths)
+    for facts in rasters:
+        check_bands(facts, spec.bands)
+        check_georeference(facts)
+        if min(facts.width_px, facts.height_px) < spec.size_px:
+            raise RasterError(
+                f"{facts.path}: is {facts.width_px} x {facts.height_px} px (width x height), smaller than a tile of "
+                f"{spec.size_px} px. Set tile_px = {min(facts.width_px, facts.height_px)} or less"
+                + (", or take the file out of the folder." if len(paths) > 1 else ".")
+            )
+    for what, values in (("CRS", [f.crs for f in rasters]), ("type of values", [f.dtype for f in rasters])):
+        other = next((i for i, value in enumerate(values) if value != values[0]), None)
+        if other is not None:
+            raise CorpusError(
+                f"{paths[0].parent}: its rasters differ in {what}: {paths[0].name} has {values[0][:60]}, "
+                f"{paths[other].name} has {values[other][:60]}; one corpus needs one. Convert them first, with "
+                "`gdalwarp -t_srs` or `gdal_translate -ot`, or keep them in folders of their own."
+            )
+    return rasters
+
+
+def _lay_out(rasters: tuple[RasterFacts, ...], spec: TileSpec) -> Layout:
+    shapes = [(facts.height_px, facts.width_px) for facts in rasters]
+    return lay_grids(shapes, spec.size_px, spec.stride_px or spec.size_px, spec.half_offset)
+
+
+def _candidates(paths: list[Path], layout: Layout, spec: TileSpec) -> tuple[np.ndarray, pd.Series | None]:
+    """Ids of the cells that may become tiles, ascending, and their labels where there are any."""
+    if spec.labels is None:
+        return np.arange(layout.n_cells), None
+    labels = read_labels(Path(spec.labels), [path.name for path in paths], layout)
+    return labels.index.to_numpy(np.int64), labels
+
+
+def count_candidates(paths: list[Path], spec: TileSpec) -> int:
+    """How many cells of the rasters may become tiles, as far as their headers and the labels tell."""
+    return len(_candidates(paths, _lay_out(_fit_rasters(paths, spec), spec), spec)[0])
+
+
+def check_sample(place: Path, spec: TileSpec, n: int) -> None:
+    """Refuse a sample that is larger than the ``n`` tiles that there are."""
+    if spec.sample is not None and spec.sample > n:
+        raise CorpusError(
+            f"{place}: a sample of {spec.sample:,} tiles was asked for, but there are only {n:,} of {spec.size_px} px. "
+            "Lower sample, or take smaller or overlapping tiles."
+        )
+
+
+def _too_few(paths: list[Path], spec: TileSpec, visit: _Visit) -> str:
+    place = paths[0] if len(paths) == 1 else paths[0].parent
+    wanted = "none" if spec.sample is None else f"{visit.n_kept:,} of the {spec.sample:,} asked for"
+    return (
+        f"{place}: of {visit.n_read + visit.n_skipped:,} cells of {spec.size_px} px, {wanted} hold information: more "
+        f"than {spec.min_coverage:.0%} of their values must be none of 0, the largest value, nodata or masked. Lower "
+        "min_coverage or sample, or take smaller tiles."
+    )
+
+
+def _table(
+    paths: list[Path], rasters: tuple[RasterFacts, ...], cells: Cells, coverage: np.ndarray, spec: TileSpec
+) -> gpd.GeoDataFrame:
+    """The table of `Tiles`, with footprints and class fractions."""
+    a, _, c, _, e, f = np.array([facts.transform for facts in rasters])[cells.raster].T
+    x, y = c + a * cells.col_px, f + e * cells.row_px
+    x_end, y_end = x + a * spec.size_px, y + e * spec.size_px
+    box = shapely.box(np.minimum(x, x_end), np.minimum(y, y_end), np.maximum(x, x_end), np.maximum(y, y_end))
+    table = pd.DataFrame(
+        {
+            "id": cells.ids,
+            "raster": np.array([path.name for path in paths], object)[cells.raster],
+            "row": cells.row,
+            "col": cells.col,
+            "row_px": cells.row_px,
+            "col_px": cells.col_px,
+            "coverage_frac": coverage,
+        }
+    )
+    if spec.classes is not None:
+        table = table.join(_fractions(Path(spec.classes), rasters, cells, spec.size_px))
+    return gpd.GeoDataFrame(table.assign(footprint=box), geometry="footprint", crs=rasters[0].crs)
+
+
+def _fractions(classes: Path, rasters: tuple[RasterFacts, ...], cells: Cells, size_px: int) -> pd.DataFrame:
+    """Class fractions of the cells; a class that a raster does not know covers nothing of it."""
+    parts = []
+    for number in np.unique(cells.raster):
+        facts = rasters[number]
+        path = classes / facts.path.name if classes.is_dir() or len(rasters) > 1 else classes
+        check_same_grid(path, facts)
+        here = np.flatnonzero(cells.raster == number)
+        side = np.full(len(here), size_px)
+        part = class_fractions(path, np.column_stack([cells.row_px[here], cells.col_px[here], side, side]))
+        parts.append(part.set_index(here))
+    return pd.concat(parts).fillna(np.float32(0)).sort_index()

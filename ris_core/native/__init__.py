@@ -1,0 +1,30 @@
+"""The compiled part: FALCONN's tables behind a batched interface (see the C++ files beside this one)."""
+
+try:
+    from ris_core.native import _native
+except ImportError:  # a checkout that was never installed
+    _native = None
+
+
+def falconn_unavailable() -> str | None:
+    """Why FALCONN cannot run here, with the remedy; None when it can."""
+    if _native is None:
+        return "the compiled extension is not installed. Run `pip install .` in the repository."
+    if not _native.has_falconn:
+        return (
+            "the extension was built without it (RIS_FALCONN=OFF, or a CPU that is not x86-64). "
+            "Take another engine, or install again with RIS_FALCONN=ON."
+        )
+    if _native.missing_instructions:
+        return (
+            f"the extension was built with RIS_ARCH={_native.arch} and this CPU lacks {_native.missing_instructions}. "
+            "Install it again on this machine, or with RIS_ARCH=x86-64-v3 or baseline."
+        )
+    return None
+
+
+if falconn_unavailable() is None:
+    FalconnIndex = _native.FalconnIndex
+    FalconnSettings = _native.FalconnSettings
+    falconn_default_settings = _native.falconn_default_settings
+    falconn_hashes_for_bits = _native.falconn_hashes_for_bits

@@ -1,0 +1,134 @@
+"""What a raster is, before a tile of it is cut: facts to print and a small picture to look at."""
+
+import dataclasses
+from pathlib import Path
+
+import numpy as np
+from PIL import Image
+from rasterio.enums import Resampling
+
+from ris_core.blocks import BlockTable
+from ris_core.grid import lay_grids
+from ris_core.pixels import Scaling, empty_values
+from ris_core.raster_facts import (
+    DEFAULT_BANDS,
+    RasterFacts,
+    check_bands,
+    check_georeference,
+    decimated_shape,
+    facts_of,
+    open_raster,
+    read_validity,
+    read_values,
+)
+
+__all__ = ["RasterFacts", "describe_raster", "facts_table", "inspect_raster", "write_thumbnail"]
+
+_MOST_CELLS = 200_000  # more cells are not looked up one by one when a raster is described
+
+
+def inspect_raster(path: Path, bands: tuple[int, ...] = DEFAULT_BANDS) -> RasterFacts:
+    """Facts of a raster that is fit for tiling, with its share of empty blocks.
+
+    Raises:
+        RasterError: If it is missing, truncated, no raster, lacks the bands, has no CRS or geotransform, or is
+            rotated.
+    """
+    path = Path(path)
+    with open_raster(path) as dataset:
+        facts = facts_of(dataset, path)
+        check_bands(facts, bands)
+        check_georeference(facts)
+        empty = BlockTable(dataset, bands).empty_frac(dataset)
+    if empty is None:
+        return facts
+    return dataclasses.replace(facts, empty_blocks_frac=empty[0], empty_blocks_estimated=empty[1])
+
+
+def write_thumbnail(path: Path, out_png: Path, max_px: int = 1024) -> None:
+    """Write a small PNG of a raster, transparent where it is nodata, masked or not stored.
+
+    Values are averaged over the area of each pixel, from an overview where there is one. Wider types are scaled
+    from their 2nd and 98th percentile. Rasters of one or two bands become grey.
+
+    Args:
+        path: The raster.
+        out_png: The picture.
+        max_px: Its longest side.
+
+    Raises:
+        RasterError: If the raster cannot be read or decoded.
+    """
+    path = Path(path)
+    with open_raster(path) as dataset:
+        facts = facts_of(dataset, path)
+        bands = DEFAULT_BANDS if facts.bands >= len(DEFAULT_BANDS) else (1, 1, 1)
+        shape = decimated_shape(facts, max_px)
+        values = read_values(dataset, bands, out_shape=(3, *shape), resampling=Resampling.average)
+        invalid = [np.asarray(values[i] == nodata) for i, nodata in enumerate([facts.nodata[b - 1] for b in bands])]
+        validity = read_validity(dataset, facts, bands, out_shape=shape)
+    opaque = ~np.logical_and.reduce(invalid) if validity is None else validity & ~np.logical_and.reduce(invalid)
+    if values.dtype != np.uint8:
+        empty = empty_values(values, [facts.nodata[b - 1] for b in bands]) | ~opaque
+        values = Scaling.fit(values.reshape(3, -1), empty.reshape(3, -1), (2.0, 98.0)).apply(values)
+    picture = np.dstack([*values, np.where(opaque, 255, 0).astype(np.uint8)])
+    Image.fromarray(picture, "RGBA").save(out_png)
+
+
+def facts_table(facts: RasterFacts, tile_px: int) -> list[tuple[str, str]]:
+    """Rows (label, value) that describe a raster and its grid of tiles to a person."""
+    left, bottom, right, top = facts.bounds
+    width, height = facts.size_of_pixel
+    grid = lay_grids([(facts.height_px, facts.width_px)], tile_px, tile_px, half_offset=False).grids[0]
+    nodata = sorted({"none" if value is None else f"{value:g}" for value in facts.nodata})
+    rows = [
+        ("file", f"{facts.path} ({facts.file_bytes / 2**20:,.1f} MiB, {facts.driver})"),
+        ("size", f"{facts.width_px:,} x {facts.height_px:,} px (width x height)"),
+        ("CRS", facts.crs if facts.crs.startswith("EPSG") else " ".join(facts.crs.split())[:80]),
+        ("bounds", f"left {left:,.3f}, bottom {bottom:,.3f}, right {right:,.3f}, top {top:,.3f}"),
+        ("pixel", f"{width:.6g} x {height:.6g} {facts.unit}"),
+        ("bands", f"{facts.bands} x {facts.dtype} ({', '.join(facts.colours)})"),
+        ("nodata", ", ".join(nodata)),
+        ("mask", {"none": "none", "alpha": f"alpha, band {facts.alpha_band}", "mask": "internal or .msk"}[facts.mask]),
+        ("blocks", f"{facts.blocks:,} of {facts.block_px[1]} x {facts.block_px[0]} px, {facts.interleave}-interleaved"),
+        ("compression", facts.compression),
+        ("overviews", ", ".join(f"1:{factor}" for factor in facts.overviews) or "none"),
+        ("empty blocks", _empty_text(facts)),
+        ("tiles", f"{grid.n_cells:,} of {tile_px} px ({grid.n_rows:,} rows x {grid.n_cols:,} columns)"),
+    ]
+    if grid.n_cells == 0:
+        rows.append(("note", f"a tile of {tile_px} px is larger than the raster"))
+    elif facts.block_px[1] >= facts.width_px > 4 * tile_px and facts.block_px[0] < tile_px:
+        rows.append(
+            ("note", "stored in strips: a sample of tiles is slow; `gdal_translate -of COG IN OUT` makes it fast")
+        )
+    return rows
+
+
+def _empty_text(facts: RasterFacts) -> str:
+    if facts.empty_blocks_frac is None:
+        return "unknown: the format has no block table"
+    about = "about " if facts.empty_blocks_estimated else ""
+    return f"{about}{facts.empty_blocks_frac:.1%} are not stored"
+
+
+def describe_raster(path: Path, tile_px: int) -> str:
+    """Aligned lines that say what a raster is and how many tiles it gives.
+
+    Raises:
+        RasterError: As `inspect_raster`.
+    """
+    facts = inspect_raster(path)
+    rows = facts_table(facts, tile_px)
+    grid = lay_grids([(facts.height_px, facts.width_px)], tile_px, tile_px, half_offset=False).grids[0]
+    if facts.empty_blocks_frac is not None and 0 < grid.n_cells <= _MOST_CELLS:
+        with open_raster(facts.path) as dataset:
+            table = BlockTable(dataset, DEFAULT_BANDS)
+            stored = sum(
+                table.stored_frac(dataset, row * tile_px, col * tile_px, tile_px) > 0
+                for row in range(grid.n_rows)
+                for col in range(grid.n_cols)
+            )
+        rows.append(("", f"{grid.n_cells - stored:,} lie in empty blocks altogether, {stored:,} may hold information"))
+    width = max(len(label) for label, _ in rows)
+    return "\n".join(f"{label:<{width}}  {value}" for label, value in rows) + "\n"

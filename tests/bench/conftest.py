@@ -1,0 +1,137 @@
+"""Tables of an imaginary run, written as `bench.table` writes them: no stage has to run to draw a page."""
+
+from pathlib import Path
+
+import numpy as np
+import pandas as pd
+import pytest
+
+from bench.table import write_table
+from bench.table_schemas import SCHEMAS
+
+BACKBONES = {"tiny": 0.86, "mini": 0.74, "random": 0.55, "colour": 0.62}
+CELLS = {"exact": "{}/exact/corrected/single", "falconn": "{}/falconn/cross_polytope-10-12/5/corrected/single"}
+PUBLISHED = {
+    "easy": (0.923, 0.912, 0.936, 0.951),
+    "medium": (0.568, 0.596, 0.63, 0.612),
+    "hard": (0.095, 0.11, 0.14, 0.145),
+}
+MODELS = [f"published_{name}" for name in ("tiny", "tiny_longer", "small", "small_pretrained")]
+STRATA = {"easy": (100, 10, 1.0), "medium": (50, 20, 0.62), "hard": (20, 10, 0.25)}
+
+
+def query_cells(backbones: tuple[str, ...] = tuple(BACKBONES)) -> pd.DataFrame:
+    rng = np.random.default_rng(0)
+    rows = []
+    for backbone in backbones:
+        for space in ("corrected", "as_published"):
+            for mode in ("single", "batch"):
+                speed = 1.0 if mode == "single" else 0.6
+                rows.append(_cell(backbone, ("exact", "", None, None, None), space, mode, 2.1 * speed, 1.0))
+                for family in ("cross_polytope", "hyperplane"):
+                    for tables in (5, 10, 20):
+                        for probes in (1, 5, 20):
+                            work = tables * probes / (1 if family == "cross_polytope" else 0.8)
+                            recall = 1 - np.exp(-((work / 60) ** 0.7)) - (0.25 if space == "as_published" else 0)
+                            ms = (0.04 + work * 0.004) * speed * rng.uniform(0.9, 1.1)
+                            engine = ("falconn", family, tables, 12, probes)
+                            rows.append(_cell(backbone, engine, space, mode, ms, max(0.02, recall)))
+    return pd.DataFrame(rows)
+
+
+def _cell(backbone: str, engine: tuple, space: str, mode: str, ms: float, recall: float) -> dict:
+    name, family, tables, bits, probes = engine
+    settings = "-".join(str(part) for part in (family, tables, bits) if part)
+    return {
+        "cell": "/".join(str(p) for p in (backbone, name, settings, probes, space, mode) if p),
+        "backbone": backbone, "engine": name, "kind": name, "family": family, "tables": tables, "hash_bits": bits,
+        "hash_functions": 2 if tables else None, "last_cp_dimension": 16 if family == "cross_polytope" else None,
+        "probes_per_table": probes, "other_params": "", "space": space, "mode": mode, "threads": 1,
+        "n": 4000, "d": 128, "k": 100, "q": 500, "build_s": 0.01 + 0.02 * (tables or 0), "size_bytes": 16000 * (tables or 0),
+        "query_ms_median": ms, "query_ms_mean": ms * 1.05, "query_ms_p95": ms * 1.4 if mode == "single" else None,
+        "query_ms_p99": ms * 1.9 if mode == "single" else None, "queries_per_s": 1000 / ms,
+        "recall": recall, "recall_ci_low": max(0, recall - 0.02), "recall_ci_high": min(1, recall + 0.02),
+        "recall_ids": recall, "candidates": None if name == "exact" else 40.0 * probes, "shorter_than_k_frac": 0.0 if recall > 0.3 else 0.4,
+        "precision_easy": 0.8, "precision_medium": 0.5, "precision_hard": 0.2, "status": "ok", "reason": "",
+    }  # fmt: skip
+
+
+def precisions(backbones: tuple[str, ...] = tuple(BACKBONES)) -> tuple[pd.DataFrame, pd.DataFrame]:
+    rng = np.random.default_rng(1)
+    concepts = ["Field with street", "plain_field", "dense_wood", "wave_water", "<b>village</b>"]
+    rows = []
+    for stratum, (depth, queries, ease) in STRATA.items():
+        for engine in ("random", "ceiling", "exact", "falconn"):
+            for backbone in ("",) if engine in ("random", "ceiling") else backbones:
+                bounds = {"random": 0.08, "ceiling": 1.0 if stratum != "hard" else 0.9 / ease}
+                level = bounds.get(engine) or BACKBONES[backbone] * (1 if engine == "exact" else 0.93)
+                for query in range(queries):
+                    found = rng.binomial(depth, min(1, level * ease))
+                    rows.append({
+                        "stratum": stratum, "depth": depth, "query_id": 1000 + query, "concept": concepts[query % 5],
+                        "backbone": backbone, "engine": engine, "cell": CELLS.get(engine, "").format(backbone),
+                        "space": "corrected" if backbone else "",
+                        "found": found, "precision": found / depth, "relevant_in_corpus": 300,
+                    })  # fmt: skip
+    each = pd.DataFrame(rows)
+    groups = each.groupby(["stratum", "depth", "backbone", "engine", "cell", "space"], sort=False)["precision"]
+    mean = groups.agg(queries="size", precision="mean", std="std").reset_index()
+    half = 1.96 * mean.pop("std") / np.sqrt(mean["queries"])
+    mean[MODELS] = [PUBLISHED[stratum] for stratum in mean["stratum"]]
+    mean["ci_low"], mean["ci_high"] = (mean["precision"] - half).clip(0), (mean["precision"] + half).clip(upper=1)
+    return each, mean
+
+
+def losses() -> pd.DataFrame:
+    rows = [
+        {
+            "backbone": backbone, "epoch": epoch, "loss": 6.9 * np.exp(-epoch / (20 if backbone == "tiny" else 30)) + 1,
+            "lr": 5e-4, "weight_decay": 0.04, "teacher_entropy": 6.5 - 0.1 * epoch, "kl": 0.3, "images_per_s": 180.0, "epoch_s": 22.0,
+        }
+        for backbone in ("tiny", "mini") for epoch in range(6)
+    ]  # fmt: skip
+    return pd.DataFrame(rows).assign(**dict.fromkeys(MODELS, 5.0))
+
+
+def runtimes() -> pd.DataFrame:
+    rows = []
+    for backbone in BACKBONES:
+        for engine, quantity, unit, seconds in (
+            ("", "extract_features", "s", 20.0),
+            ("falconn", "build_lsh_index", "s", 0.21),
+            ("falconn", "query_lsh_index_k100", "ms_per_query", 0.3),
+            ("exact", "query_exact_k100", "ms_per_query", 2.1),
+        ):
+            rows.append({
+                "quantity": quantity, "unit": unit, "backbone": backbone, "engine": engine, "cell": f"{backbone}/{engine}",
+                "median": seconds, "mean": seconds * 1.05, "q1": seconds * 0.96, "q3": seconds * 1.1, "min": seconds * 0.9,
+                "rounds": 5, "n": 4000, "published_tiny": 481.0 if quantity == "extract_features" else None,
+            })  # fmt: skip
+    return pd.DataFrame(rows)
+
+
+def models() -> pd.DataFrame:
+    return pd.DataFrame([
+        {"backbone": name, "model": "vit_tiny_patch16_224", "weights": "dino" if name in ("tiny", "mini") else "random",
+         "parameters": 1_234_567, "d": 128, "tiles": 4000, "train_epochs": 6 if name in ("tiny", "mini") else None,
+         "train_s": 132.0 if name in ("tiny", "mini") else None, "epoch_s": 22.0, "final_loss": 5.3, "extract_s": 20.0,
+         "tiles_per_s": 200.0, "norm_mean": 11.0, "norm_std": 1.2, "knn_accuracy": level}
+        for name, level in BACKBONES.items()
+    ])  # fmt: skip
+
+
+def write_all(folder: Path) -> Path:
+    folder.mkdir(parents=True, exist_ok=True)
+    each, mean = precisions()
+    frames = {
+        "lsh_parameters": query_cells(), "nn_precision": each, "nn_precision_averages": mean,
+        "losses": losses(), "runtimes": runtimes(), "models": models(),
+    }  # fmt: skip
+    for name, frame in frames.items():
+        write_table(frame.reindex(columns=list(SCHEMAS[name])), folder, name, f"Imaginary {name}.")
+    return folder
+
+
+@pytest.fixture
+def tables(tmp_path: Path) -> Path:
+    return write_all(tmp_path / "tables")

@@ -1,0 +1,68 @@
+from collections.abc import Callable
+from pathlib import Path
+
+import numpy as np
+import pytest
+import rasterio
+from rasterio.windows import Window
+
+from ris_core import blocks
+from ris_core.blocks import BlockTable
+from ris_core.errors import RasterError
+
+LEFT_UPPER = [Window(0, 0, 32, 16)]  # two of 3 x 4 blocks of 16 px
+
+
+@pytest.fixture
+def sparse(make_raster: Callable[..., Path]) -> Path:
+    values = np.full((3, 48, 60), 9, np.uint8)
+    return make_raster(values, sparse_ok=True, windows=LEFT_UPPER)
+
+
+def test_stored_frac_by_hand(sparse: Path) -> None:
+    with rasterio.open(sparse) as dataset:
+        table = BlockTable(dataset, (1, 2, 3))
+        assert table.shape == (3, 4)
+        assert table.stored_frac(dataset, 0, 0, 16) == 1
+        assert table.stored_frac(dataset, 0, 24, 16) == 0.5
+        assert table.stored_frac(dataset, 8, 24, 16) == 0.25
+        assert table.stored_frac(dataset, 16, 0, 32) == 0
+        assert table.stored_frac(dataset, 12, 30, 8) == pytest.approx(4 * 2 / 64)
+        assert table.empty_frac(dataset) == (10 / 12, False)
+
+
+def test_stored_frac_of_a_band_interleaved_raster_counts_each_band(make_raster: Callable[..., Path]) -> None:
+    values = np.full((3, 16, 16), 9, np.uint8)
+    path = make_raster(values, interleave="band", sparse_ok=True, windows=[Window(0, 0, 0, 0)])
+    with rasterio.open(path, "r+") as dataset:
+        dataset.write(values[1], 2)  # bands 1 and 3 stay unstored
+    with rasterio.open(path) as dataset:
+        assert BlockTable(dataset, (1, 2, 3)).stored_frac(dataset, 0, 0, 16) == pytest.approx(1 / 3)
+        assert BlockTable(dataset, (2, 2, 2)).stored_frac(dataset, 0, 0, 16) == 1
+
+
+def test_table_of_another_format_counts_as_stored(make_raster: Callable[..., Path]) -> None:
+    path = make_raster(np.zeros((3, 16, 16), np.uint8), "a.img", driver="HFA", compress=None)
+    with rasterio.open(path) as dataset:
+        table = BlockTable(dataset, (1, 2, 3))
+        assert table.stored_frac(dataset, 0, 0, 16) == 1
+        assert table.empty_frac(dataset) is None
+
+
+def test_large_table_is_estimated(sparse: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(blocks, "_MOST_COUNTED", 11)
+    with rasterio.open(sparse) as dataset:
+        share, is_estimated = BlockTable(dataset, (1, 2, 3)).empty_frac(dataset) or (0.0, False)
+    assert is_estimated
+    assert 0.3 < share <= 1
+
+
+def test_block_behind_the_end_of_the_file_is_named(make_raster: Callable[..., Path]) -> None:
+    values = np.random.default_rng(0).integers(1, 255, (3, 64, 64)).astype(np.uint8)
+    path = make_raster(values)
+    whole = path.read_bytes()
+    path.write_bytes(whole[: len(whole) // 2])
+    with rasterio.open(path) as dataset, pytest.raises(RasterError, match="truncated: the block in row 3, column 3"):
+        table = BlockTable(dataset, (1, 2, 3))
+        assert table.stored_frac(dataset, 0, 0, 16) == 1
+        table.stored_frac(dataset, 48, 48, 16)
