@@ -19,6 +19,8 @@ def main(arguments: Sequence[str] | None = None) -> int:
         0, 1 if a cell failed, 2 if the input is at fault (the message is on stderr), 130 after Ctrl-C.
     """
     options = _parser().parse_args(arguments)
+    if not sys.stderr.isatty():  # under tox or in a log: tqdm reads this when it is imported
+        os.environ.setdefault("TQDM_MININTERVAL", "10")
     command: Callable[[argparse.Namespace], int] = options.command
     try:
         _treat_termination_as_interrupt()
@@ -48,7 +50,7 @@ def _treat_termination_as_interrupt() -> None:
 
 
 def _run(options: argparse.Namespace) -> int:
-    from bench.run_suite import RunOptions, run_suite  # noqa: PLC0415
+    from bench.run_suite import RunOptions, run_suite
 
     return run_suite(
         RunOptions(
@@ -65,8 +67,8 @@ def _run(options: argparse.Namespace) -> int:
 
 
 def _list(options: argparse.Namespace) -> int:
-    from bench.cells import expand_cells  # noqa: PLC0415
-    from bench.suite_file import find_suite, read_suite  # noqa: PLC0415
+    from bench.cells import expand_cells
+    from bench.suite_file import find_suite, read_suite
 
     for cell in expand_cells(read_suite(find_suite(options.suite), options.set)):
         print(cell.id)
@@ -74,21 +76,21 @@ def _list(options: argparse.Namespace) -> int:
 
 
 def _report(options: argparse.Namespace) -> int:
-    from bench.run_suite import make_report  # noqa: PLC0415
+    from bench.run_suite import make_report
 
     print(make_report(options.run))
     return 0
 
 
 def _compare(options: argparse.Namespace) -> int:
-    from bench.compare import compare_runs  # noqa: PLC0415
+    from bench.compare import compare_runs
 
-    print(compare_runs(options.base, options.other))
+    print(compare_runs(options.base, options.other, scores_only=options.scores_only))
     return 0
 
 
 def _inspect(options: argparse.Namespace) -> int:
-    from ris_core.rasters import describe_raster, write_thumbnail  # noqa: PLC0415
+    from ris_core.rasters import describe_raster, write_thumbnail
 
     print(describe_raster(options.raster, options.tile_px))
     if options.thumbnail is not None:
@@ -98,7 +100,7 @@ def _inspect(options: argparse.Namespace) -> int:
 
 
 def _doctor(options: argparse.Namespace) -> int:
-    from bench.doctor import examine  # noqa: PLC0415
+    from bench.doctor import examine
 
     print(examine(options.cache))
     return 0
@@ -130,6 +132,7 @@ def _parser() -> argparse.ArgumentParser:
     compare = commands.add_parser("compare", help="compare two runs; times only of one machine")
     compare.add_argument("base", type=Path, metavar="RUN")
     compare.add_argument("other", type=Path, metavar="RUN")
+    compare.add_argument("--scores-only", action="store_true", help="leave times out: any two machines will do")
     compare.set_defaults(command=_compare)
 
     inspect = commands.add_parser("inspect", help="facts of a raster")

@@ -1,5 +1,7 @@
-"""Answers checked after the clock, in one way for every engine: rows become tile ids, the query's own tile and
-repeated tiles go, distances are computed again. Nothing that an engine says about distances is believed.
+"""Answers checked after the clock, in one way for every engine.
+
+Rows become tile ids, the query's own tile and repeated tiles go, distances are computed again: nothing that an
+engine says about distances is believed.
 """
 
 import dataclasses

@@ -1,8 +1,10 @@
 """The clock: pytest-benchmark around an engine's own calls, everything else outside it."""
 
+import contextlib
 import dataclasses
 import gc
 import time
+from collections.abc import Iterator
 from typing import Any
 
 import numpy as np
@@ -67,7 +69,12 @@ class Asking:
 
 
 def time_builds(
-    clock: BenchmarkFixture, kind: EngineKind, base: np.ndarray, params: Any, threads: int, spec: MeasureSpec  # noqa: ANN401
+    clock: BenchmarkFixture,
+    kind: EngineKind,
+    base: np.ndarray,
+    params: Any,
+    threads: int,
+    spec: MeasureSpec,
 ) -> TimedBuild:
     """Build an index several times under the clock.
 
@@ -80,15 +87,16 @@ def time_builds(
 
     def clear() -> None:
         engines.clear()  # the index before is freed outside the clock
-        gc.collect()
 
+    gc.collect()
     with limited_threads(threads) as seen:
         start = time.perf_counter()
         for _ in range(spec.warmup):
             clear()
             build()
         slow = time.perf_counter() - start > spec.slow_build_s * max(1, spec.warmup)
-        clock.pedantic(build, setup=clear, rounds=spec.slow_rounds if slow else spec.rounds, iterations=1)
+        with _noted(clock):
+            clock.pedantic(build, setup=clear, rounds=spec.slow_rounds if slow else spec.rounds, iterations=1)
     return TimedBuild(engines[-1], clock_times(clock), seen)
 
 
@@ -103,7 +111,7 @@ def time_queries(clock: BenchmarkFixture, asking: Asking, mode: str, spec: Measu
         answers.append(asking.search(part))
 
     gc.collect()
-    with limited_threads(asking.threads) as seen:
+    with limited_threads(asking.threads) as seen, _noted(clock):
         clock.pedantic(
             search,
             setup=lambda: ((next(pending),), {}),
@@ -115,6 +123,18 @@ def time_queries(clock: BenchmarkFixture, asking: Asking, mode: str, spec: Measu
     return TimedQueries(np.concatenate(timed) if mode == SINGLE else timed[-1], clock_times(clock), seen)
 
 
+@contextlib.contextmanager
+def _noted(clock: BenchmarkFixture) -> Iterator[None]:
+    """Mark a measurement that Ctrl-C cut off, so that pytest-benchmark does not look for its statistics."""
+    is_whole = False
+    try:
+        yield
+        is_whole = True
+    finally:
+        clock.has_error = clock.has_error or not is_whole
+
+
 def clock_times(clock: BenchmarkFixture) -> list[float]:
     """Seconds of each timed round, in order."""
-    return [float(seconds) for seconds in clock.stats.stats.data]
+    stats: Any = clock.stats  # None before the first round
+    return [float(seconds) for seconds in stats.stats.data]

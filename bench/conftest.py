@@ -4,7 +4,7 @@
 ``python -m bench run`` starts the same with its own, shorter output.
 """
 
-import sys
+import gc
 from collections.abc import Generator, Sequence
 from pathlib import Path
 from typing import Any
@@ -14,7 +14,7 @@ import pytest
 from bench.cells import BuildCell, Cell, IndexKey, expand_cells
 from bench.machine import fingerprint
 from bench.progress import Progress
-from bench.results import FAILED, SKIPPED, cell_slug, read_result, result_path
+from bench.results import FAILED, SKIPPED, cell_slug, read_result, read_run, result_path
 from bench.run_folder import bare_result, finished_results, mark_ended, mark_started, new_run
 from bench.session import Session
 from bench.stages import Base
@@ -24,7 +24,7 @@ from ris_core.engines.contract import Engine
 from ris_core.errors import ArtifactError, CorpusError, RasterError, RisError, SuiteError
 
 SESSION = pytest.StashKey[Session]()
-CELLS = pytest.StashKey[list[Cell]]()
+CELLS = pytest.StashKey[Sequence[Cell]]()
 PROGRESS = pytest.StashKey[Progress]()
 DONE = pytest.StashKey[bool]()
 FATAL = pytest.StashKey[RisError]()  # an error that no other cell would survive either
@@ -48,16 +48,16 @@ def pytest_configure(config: pytest.Config) -> None:
         suite = read_suite(find_suite(config.getoption("suite")), config.getoption("suite_set"))
     except RisError as error:
         raise pytest.UsageError(str(error)) from error
-    config.stash[CELLS] = expand_cells(suite)
+    config.stash[CELLS] = cells = expand_cells(suite)
     config.stash[PROGRESS] = progress = Progress(None)
     folder = Path()  # made when the first cell starts
     cache = Path(config.getoption("cache"))
-    config.stash[SESSION] = Session(suite, config.stash[CELLS], folder, cache, progress.tell_stage)
+    config.stash[SESSION] = Session(suite, cells, folder, cache, progress.tell_stage, progress=True)
 
 
 def pytest_generate_tests(metafunc: pytest.Metafunc) -> None:
     """One test a cell."""
-    cells: Sequence[Cell] = metafunc.config.stash.get(CELLS, [])
+    cells: Sequence[Cell] = metafunc.config.stash.get(CELLS, ())
     if "build_cell" in metafunc.fixturenames:
         builds = [(cell, cell.index.backbone) for cell in cells if isinstance(cell, BuildCell)]
         ids = [cell.id for cell, _ in builds]
@@ -72,7 +72,8 @@ def pytest_generate_tests(metafunc: pytest.Metafunc) -> None:
 @pytest.hookimpl(trylast=True)
 def pytest_collection_modifyitems(config: pytest.Config, items: list[pytest.Item]) -> None:
     """The suite's order, no time limit on a cell, warnings as warnings; cells that are done are left out."""
-    places = {cell.id: place for place, cell in enumerate(config.stash.get(CELLS, []))}
+    cells: Sequence[Cell] = config.stash.get(CELLS, ())
+    places = {cell.id: place for place, cell in enumerate(cells)}
     ours = [item for item in items if _cell_of(item) is not None]
     others = [item for item in items if _cell_of(item) is None]
     ours.sort(key=lambda item: places[_cell_of(item).id])  # type: ignore[union-attr]
@@ -111,12 +112,15 @@ def open_session(config: pytest.Config) -> Session | None:
 
 
 @pytest.fixture(scope="session")
-def session(pytestconfig: pytest.Config) -> Session:
+def session(pytestconfig: pytest.Config) -> Generator[Session, None, None]:
     """The run under way."""
     found = open_session(pytestconfig)
     if found is None:
         pytest.skip("no --suite was given")
-    return found
+    gc.collect()
+    gc.freeze()  # what is imported by now is no garbage: looking at it again before each cell would take half a second
+    yield found
+    gc.unfreeze()
 
 
 @pytest.fixture(scope="session")
@@ -190,6 +194,12 @@ def _write_traceback(folder: Path, cell: Cell, report: pytest.TestReport) -> Non
     path = folder / "failures" / f"{cell_slug(cell.id)}.txt"
     path.parent.mkdir(exist_ok=True)
     path.write_text(report.longreprtext, encoding="utf-8")
+
+
+def pytest_benchmark_generate_machine_info(config: pytest.Config) -> dict[str, Any] | None:
+    """Our fingerprint in ``benchmark.json`` too; pytest-benchmark's own would name the host."""
+    session = config.stash.get(SESSION, None)
+    return None if session is None or session.folder == Path() else read_run(session.folder).machine
 
 
 def pytest_sessionfinish(session: pytest.Session, exitstatus: int) -> None:

@@ -195,4 +195,4 @@ def _without_backbone(table: pd.DataFrame) -> list[str]:
 
 
 def _span(low: float, high: float) -> str:
-    return "" if pd.isna(low) else f"{low:.3g} to {high:.3g}"
+    return "" if pd.isna(low) else f"{low:#.3g} to {high:#.3g}"

@@ -41,7 +41,11 @@ def examine(cache: Path) -> str:
 
 def _cuda() -> tuple[str, str, str]:
     if torch.cuda.is_available():
-        return ("device cuda", "yes", ", ".join(torch.cuda.get_device_name(i) for i in range(torch.cuda.device_count())))
+        return (
+            "device cuda",
+            "yes",
+            ", ".join(torch.cuda.get_device_name(i) for i in range(torch.cuda.device_count())),
+        )
     if torch.version.cuda is None:
         return ("device cuda", "no", f"torch {torch.__version__} is built without CUDA; everything runs on the CPU")
     return ("device cuda", "no", "torch sees no GPU or no driver; everything runs on the CPU")

@@ -5,6 +5,8 @@ qrels file). It sees neither pixels nor features, so it favours no model.
 """
 
 import dataclasses
+import itertools
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Literal, get_args
 
@@ -15,6 +17,7 @@ from bench.judgments import EASY, HARD, LABEL, MEDIUM, QRELS, QUERY_COLUMNS, STR
 from bench.strata import (
     Concept,
     easy_concepts,
+    grouped,
     hard_concepts,
     medium_concepts,
     object_classes,
@@ -25,6 +28,10 @@ from ris_core.errors import CorpusError
 from ris_core.records import Tiles
 
 Source = Literal["auto", "classes", "labels", "qrels"]
+SHARES = (
+    *("easy_fill", "easy_hit", "medium_main", "medium_hit", "medium_cover"),
+    *("hard_min", "hard_part", "hard_max", "object_tiles_frac"),
+)
 AUTO, CLASSES, LABELS = "auto", "classes", "labels"
 
 
@@ -46,10 +53,14 @@ class JudgeSpec:
         medium_main: A class is a main class of a medium query with at least this share.
         medium_hit: An answer to it is right with at least this share of each main class ...
         medium_cover: ... and at least this share of all of them together.
-        hard_min: An object is in a tile, query or answer, with at least this share.
+        hard_min: An object is in a tile, query or answer, with at least this share ...
+        hard_part: ... and at least this part of the share that the tiles with such an object usually show (median),
+            so that a sliver at the border does not count.
         hard_max: An object is small with at most this share.
         hard_relevant: Relevant tiles that an object needs so as not to be asked for last.
-        objects: Classes that are objects; empty = those that are small wherever they are.
+        objects: Classes that are objects; empty = those that are rare, and small where they are.
+        object_tiles_frac: Without ``objects``: an object is in at most this share of the tiles.
+        groups: For medium queries, classes that a person would call by one name, such as ``field = ["wheat", "beet"]``.
         ignore: Classes that make no concept, such as "other".
         per_label: Queries of each label.
         label_depth: Length of the answer lists that are judged, on labels and on qrels of foreign strata.
@@ -65,14 +76,17 @@ class JudgeSpec:
     medium_depth: int = 50
     hard_depth: int = 20
     easy_fill: float = 0.9
-    easy_hit: float = 0.75
+    easy_hit: float = 0.6
     medium_main: float = 0.2
-    medium_hit: float = 0.1
+    medium_hit: float = 0.15
     medium_cover: float = 0.6
     hard_min: float = 0.003
+    hard_part: float = 0.3
     hard_max: float = 0.15
     hard_relevant: int = 5
     objects: tuple[str, ...] = ()
+    object_tiles_frac: float = 0.1
+    groups: Mapping[str, Sequence[str]] = dataclasses.field(default_factory=dict)
     ignore: tuple[str, ...] = ()
     per_label: int = 10
     label_depth: int = 20
@@ -92,7 +106,7 @@ class JudgeSpec:
         found += [
             f"{key} = {v}; it must be at least {low}." for key, low in least.items() if (v := getattr(self, key)) < low
         ]
-        for key in ("easy_fill", "easy_hit", "medium_main", "medium_hit", "medium_cover", "hard_min", "hard_max"):
+        for key in SHARES:
             if not 0 < getattr(self, key) <= 1:
                 found.append(f"{key} = {getattr(self, key)}; a share must lie above 0 and be at most 1.")
         for low, high in (("easy_hit", "easy_fill"), ("medium_hit", "medium_main"), ("hard_min", "hard_max")):
@@ -101,8 +115,21 @@ class JudgeSpec:
                     f"{low} = {getattr(self, low)} is above {high} = {getattr(self, high)}; it must be at most that, "
                     "or a query would be no right answer to another one of its concept."
                 )
+        return found + self._name_faults()
+
+    def _name_faults(self) -> list[str]:
+        """Classes named where they must not be."""
+        if not all(isinstance(names, list | tuple) for names in self.groups.values()):
+            return ["groups must hold a list of classes for each name."]
+        found = []
         both = sorted(set(self.objects) & set(self.ignore))
-        return [*found, f"objects and ignore both name {', '.join(both)}."] if both else found
+        if both:
+            found.append(f"objects and ignore both name {', '.join(both)}.")
+        members = list(itertools.chain(*self.groups.values()))
+        twice = sorted({name for name in members if members.count(name) > 1})
+        if twice:
+            found.append(f"groups name {', '.join(twice)} more than once; a class belongs to one group.")
+        return found
 
     def corpus_faults(self, n: int, source: str) -> list[str]:
         """Which depths a corpus of ``n`` tiles cannot serve when judged from ``source``, one sentence each."""
@@ -162,21 +189,24 @@ def main_labels(tiles: Tiles) -> np.ndarray | None:
 
 def _judge_by_classes(tiles: Tiles, spec: JudgeSpec, fractions: pd.DataFrame) -> Judgments:
     """Three strata from the class fractions."""
-    unknown = sorted({*spec.objects, *spec.ignore} - set(fractions.columns))
+    unknown = sorted({*spec.objects, *spec.ignore, *itertools.chain(*spec.groups.values())} - set(fractions.columns))
     if unknown:
         raise CorpusError(
             f"[judge] names classes that the land cover lacks: {', '.join(unknown)}. "
             f"Its classes are {', '.join(fractions.columns)}."
         )
     shares = fractions.drop(columns=list(spec.ignore)).fillna(0)
-    objects = list(spec.objects) or object_classes(shares, spec.hard_min, spec.hard_max)
-    mediums = medium_concepts(shares, spec.medium_main, spec.medium_hit, spec.medium_cover, spec.easy_fill)
+    groups = {group: [name for name in names if name in shares] for group, names in spec.groups.items()}
+    objects = list(spec.objects) or object_classes(shares, spec.hard_min, spec.hard_max, spec.object_tiles_frac)
+    mediums = medium_concepts(
+        grouped(shares, groups), spec.medium_main, spec.medium_hit, spec.medium_cover, spec.easy_fill
+    )
     plan = [
         _Plan(EASY, easy_concepts(shares, spec.easy_fill, spec.easy_hit), spec.easy, spec.easy_depth, spec.easy_depth),
         _Plan(MEDIUM, mediums, spec.medium, spec.medium_depth, spec.medium_depth),
         _Plan(
             HARD,
-            hard_concepts(shares, objects, spec.hard_min, spec.hard_max),
+            hard_concepts(shares, objects, spec.hard_min, spec.hard_part, spec.hard_max),
             spec.hard,
             spec.hard_depth,
             spec.hard_relevant,

@@ -8,6 +8,7 @@ import platform
 import subprocess
 from collections.abc import Mapping
 from importlib.metadata import PackageNotFoundError, version
+from importlib.resources import files
 from pathlib import Path
 from typing import Any
 
@@ -55,6 +56,8 @@ def compare_machines(base: Mapping[str, Any], other: Mapping[str, Any]) -> list[
     Processor, usable cores, governor, memory, system and GPU count. Versions do not: a new version
     on an old machine is what one often wants to measure; see `compare_versions`.
     """
+    if not base.get("cpu") or not other.get("cpu"):
+        return ["one of the runs does not say which machine measured it"]
     differences = []
     for label, keys in _COMPARED.items():
         left, right = _dig(base, keys), _dig(other, keys)
@@ -158,6 +161,11 @@ def _versions() -> dict[str, str]:
             found[name] = version(name)
         except PackageNotFoundError:  # faiss-cpu or faiss-gpu, and a checkout that is not installed
             continue
+    pinned = files("ris_core").joinpath("native", "falconn-sdist.txt")  # the headers are compiled in, not installed
+    if pinned.is_file():
+        for word in pinned.read_text(encoding="utf-8").split():
+            if word.startswith("falconn=="):
+                found["falconn"] = word.removeprefix("falconn==")
     return found
 
 

@@ -13,7 +13,6 @@ from bench.table_schemas import SCHEMAS
 
 RANDOM, CEILING = "random", "ceiling"  # engines that are none
 SEARCHER = ["backbone", "engine", "cell", "space"]
-_THESIS = "thesis"
 
 
 def precision_table(results: Sequence[QueryResult], judgments: Judgments | None) -> pd.DataFrame:
@@ -74,7 +73,8 @@ def precision_averages(precision: pd.DataFrame) -> pd.DataFrame:
 def averages_page(averages: pd.DataFrame) -> pd.DataFrame:
     """The averages as people read them: a row a searcher, a column a stratum, ``0.82 [0.74, 0.89]`` in the cells.
 
-    The thesis' models stand below where its strata were measured, with intervals from its published counts.
+    The backbones stand together under each search, corrected queries before those as published. The thesis' models
+    stand below where its strata were measured, with intervals from its published counts.
     """
     if averages.empty:
         return pd.DataFrame()
@@ -89,19 +89,20 @@ def averages_page(averages: pd.DataFrame) -> pd.DataFrame:
     )
     strata = table.sort_values("order")["column"].drop_duplicates().tolist()
     searchers = table[SEARCHER].drop_duplicates()
-    searchers = searchers.assign(last=searchers["engine"].isin([RANDOM, CEILING])).sort_values("last", kind="stable")
     page = []
-    for backbone, engine, cell, space, _ in searchers.itertuples(index=False, name=None):
+    for backbone, engine, cell, space in searchers.itertuples(index=False, name=None):
         own = table[(table[SEARCHER] == [backbone, engine, cell, space]).all(axis=1)].set_index("column")["score"]
-        page.append([backbone or "any", setting_of(cell, backbone, engine), space, *(own.get(c, "") for c in strata)])
+        page.append([setting_of(cell, backbone, engine), space, backbone or "any", *(own.get(c, "") for c in strata)])
+    searches, spaces = ([row[column] for row in page] for column in (0, 1))
+    page.sort(key=lambda row: (row[1] == "", spaces.index(row[1]), searches.index(row[0])))
     page += _thesis_rows(strata)
-    return pd.DataFrame(page, columns=["backbone", "search", "queries in space", *strata])
+    return pd.DataFrame(page, columns=["search", "queries", "backbone", *strata])
 
 
 def precision_page(precision: pd.DataFrame) -> pd.DataFrame:
     """Hits of each query as people read them: a row a query, a column a backbone searched exactly.
 
-    Where a suite has no exact engine, its first engine stands in.
+    Where a suite has no exact engine, its first setting stands in.
     """
     searched = precision[~precision["engine"].isin([RANDOM, CEILING])]
     if searched.empty:
@@ -111,10 +112,9 @@ def precision_page(precision: pd.DataFrame) -> pd.DataFrame:
     shown = shown.drop_duplicates(["stratum", "query_id", "backbone"])
     keys = ["stratum", "depth", "query_id", "concept", "relevant_in_corpus"]
     page = shown.pivot_table(index=keys, columns="backbone", values="found", sort=False)
-    for name in (RANDOM, CEILING):
-        page[name] = precision[precision["engine"] == name].set_index(keys)["found"]
-    for name in page:
-        page[name] = [f"{found:.1f}" if name == RANDOM else f"{found:.0f}" for found in page[name]]
+    page["at most"] = precision[precision["engine"] == CEILING].set_index(keys)["found"]
+    page = page.map(lambda found: "" if np.isnan(found) else f"{found:.0f}")
+    page["by chance"] = precision[precision["engine"] == RANDOM].set_index(keys)["found"].map("{:.1f}".format)
     page = page.reset_index().rename(columns={"query_id": "query", "relevant_in_corpus": "relevant"})
     page["query"] = page["query"].astype(str)  # an id, no quantity
     page.columns.name = None
@@ -153,7 +153,7 @@ def _thesis_rows(strata: list[str]) -> list[list[str]]:
         for column in strata:
             values = groups[column][model].to_numpy(np.float64) if column in groups else np.zeros(0)
             scores.append(_score(values.mean(), *bootstrap_interval(values)) if len(values) else "")
-        rows.append([f"{_THESIS}: {model}", "LSH, judged by hand", "as_published", *scores])
+        rows.append(["thesis' LSH, judged by hand", "as_published", model, *scores])
     return rows
 
 

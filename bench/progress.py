@@ -1,4 +1,4 @@
-"""Lines for people: one a stage on stderr, one a cell on stdout. Tables and figures come from the files, not from here."""
+"""Lines for people: one a stage on stderr, one a cell on stdout."""
 
 import sys
 from pathlib import Path

@@ -53,7 +53,9 @@ def new_run(suite: Suite, cells: Sequence[Cell], reports: Path, run_id: str | No
     name = run_id or datetime.datetime.now().strftime("%Y%m%d-%H%M%S")
     folder = reports / suite.name / name
     if (folder / RUN).exists():
-        raise SuiteError(f"{folder}: a run of that name is there. Choose another --run-id, or go on with --resume {name}.")
+        raise SuiteError(
+            f"{folder}: a run of that name is there. Choose another --run-id, or go on with --resume {name}."
+        )
     record = RunRecord(
         run_id=name,
         suite_name=suite.name,
@@ -70,7 +72,9 @@ def new_run(suite: Suite, cells: Sequence[Cell], reports: Path, run_id: str | No
     try:
         (folder / CELLS).mkdir(parents=True, exist_ok=True)
     except OSError as error:
-        raise ArtifactError(f"{folder}: cannot be made ({error.strerror}). Choose another place with --reports.") from error
+        raise ArtifactError(
+            f"{folder}: cannot be made ({error.strerror}). Choose another place with --reports."
+        ) from error
     write_run(folder, record)
     return folder
 
@@ -114,7 +118,7 @@ def _runs(suite: Suite, reports: Path) -> list[Path]:
     return sorted(folders, key=lambda folder: (folder / RUN).stat().st_mtime)
 
 
-def _changed_keys(old: Any, new: Any, path: str = "") -> list[str]:  # noqa: ANN401
+def _changed_keys(old: Any, new: Any, path: str = "") -> list[str]:
     if isinstance(old, dict) and isinstance(new, dict):
         keys = sorted(old.keys() | new.keys())
         return [k for key in keys for k in _changed_keys(old.get(key), new.get(key), f"{path}.{key}".lstrip("."))]
@@ -172,12 +176,10 @@ def bare_result(cell: Cell, suite: Suite, status: str = FAILED, reason: str = ""
     }
     if isinstance(cell, BuildCell):
         return BuildResult(**shared)
-    return QueryResult(
-        **shared, query_params=cell.query.as_dict(), space=cell.space, mode=cell.mode, k=suite.queries.k
-    )
+    return QueryResult(**shared, query_params=cell.query.as_dict(), space=cell.space, mode=cell.mode, k=suite.queries.k)
 
 
-def update_run(folder: Path, **changes: Any) -> RunRecord:  # noqa: ANN401
+def update_run(folder: Path, **changes: Any) -> RunRecord:
     """Change fields of ``run.json``; the record as it is now."""
     record = dataclasses.replace(read_run(folder), **changes)
     write_run(folder, record)

@@ -4,6 +4,7 @@ import contextlib
 import dataclasses
 import io
 import os
+import shlex
 import sys
 import warnings
 from collections.abc import Iterator
@@ -112,11 +113,20 @@ def run_suite(options: RunOptions) -> int:
     with exclusive(folder / ".lock"):
         code = _measure(options, suite, cells, folder, progress)
     if code == INTERRUPTED:
-        hint = " ".join(["python -m bench run", options.suite, *(f"--set {text}" for text in options.overrides)])
-        progress.say(f"interrupted; everything measured is kept. Go on with: {hint} --resume {folder.name}")
+        progress.say(f"interrupted; everything measured is kept. Go on with: {_resume_command(options, folder)}")
         return code
     progress.say(f"report: {make_report(folder)}")
     return code
+
+
+def _resume_command(options: RunOptions, folder: Path) -> str:
+    words = ["python", "-m", "bench", "run", options.suite]
+    words += [word for text in options.overrides for word in ("--set", text)]
+    words += ["-k", options.keyword] if options.keyword else []
+    defaults = RunOptions(options.suite)
+    words += ["--cache", str(options.cache)] if options.cache != defaults.cache else []
+    words += ["--reports", str(options.reports)] if options.reports != defaults.reports else []
+    return shlex.join([*words, "--resume", folder.name])
 
 
 def make_report(folder: Path) -> Path:
@@ -135,7 +145,7 @@ def make_report(folder: Path) -> Path:
 
 def _measure(options: RunOptions, suite: Suite, cells: list[Cell], folder: Path, progress: Progress) -> int:
     """The cells under pytest; its own output is swallowed unless it says what went wrong with pytest itself."""
-    session = Session(suite, cells, folder, options.cache, progress.tell_stage, progress=sys.stderr.isatty())
+    session = Session(suite, cells, folder, options.cache, progress.tell_stage, progress=True)
     for cell in died_cells(folder, cells):
         session.keep(cell, bare_result(cell, suite, FAILED, DIED))
     bridge = _Bridge(session, progress)

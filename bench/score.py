@@ -48,7 +48,7 @@ def recall_at_k(
 
     Source:
         Aumüller et al. 2020, ANN-Benchmarks, arXiv:1807.05614. Differs: the slack is relative and as small as float32
-        allows (there: 1e-3, absolute), repeated ids count once (there: each time), self hits are wrong.
+        allows (there: 1e-3, absolute), repeated ids count once (there: an error), self hits are wrong.
     """
     _check_truth(hits, truth, k)
     cutoff = truth.distances[:, k - 1 : k].astype(np.float64) * (1 + tolerance)

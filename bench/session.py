@@ -11,21 +11,20 @@ import numpy as np
 
 from bench.answers import check_answers
 from bench.cells import BuildCell, Cell, IndexKey, QueryCell
-from bench.clock import Asking, TimedBuild, TimedQueries
+from bench.clock import TimedBuild, TimedQueries
 from bench.judge import Judgments, judge_tiles
 from bench.results import HITS, BuildResult, QueryResult, Result, StageNote, cell_slug, read_run, write_result
 from bench.run_folder import mark_ended, now, update_run
-from bench.score import id_recall_at_k, precision_at_k, recall_at_k
 from bench.run_tables import JUDGMENTS, LOGS
+from bench.score import id_recall_at_k, precision_at_k, recall_at_k
 from bench.stages import Base, Cache, Cut, prepare_base, prepare_tiles, without_pixels
-from bench.suite import AS_PUBLISHED, Suite, corpus_faults
-from bench.suite_file import feature_widths
+from bench.suite import AS_PUBLISHED, Suite
+from bench.suite_faults import corpus_faults, feature_widths
 from ris_core.artifacts import disk_error
 from ris_core.engines import ENGINES
 from ris_core.engines.contract import Engine
 from ris_core.errors import CorpusError, SuiteError
 from ris_core.records import Hits
-
 
 
 @dataclasses.dataclass(eq=False)
@@ -192,7 +191,7 @@ class Session:
         precision: dict[str, list[float]] = {}
         for stratum in dict.fromkeys(strata.tolist()):
             places = np.flatnonzero(strata == stratum)
-            precision[stratum] = [self._precision(hits, relevant, place, int(depths[place])) for place in places]
+            precision[stratum] = [self._precision(hits, relevant, int(place), int(depths[place])) for place in places]
         return precision, self._write_hits(cell, hits, relevant)
 
     def _precision(self, hits: Hits, relevant: np.ndarray, place: int, depth: int) -> float:

@@ -9,13 +9,12 @@ in `bench.judge.JudgeSpec`. Nothing here knows the name of any class.
 import dataclasses
 import math
 from collections import Counter
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 
 import numpy as np
 import pandas as pd
 
 OBJECT_QUANTILE = 0.9
-SHORTAGE_DRAWS = 2
 
 
 @dataclasses.dataclass(frozen=True, eq=False)
@@ -84,13 +83,24 @@ def medium_concepts(shares: pd.DataFrame, main: float, hit: float, cover: float,
     return concepts
 
 
-def hard_concepts(shares: pd.DataFrame, objects: Sequence[str], smallest: float, largest: float) -> list[Concept]:
+def grouped(shares: pd.DataFrame, groups: Mapping[str, Sequence[str]]) -> pd.DataFrame:
+    """Shares with the classes of each group added up under the group's name, the others as they are."""
+    members = [name for names in groups.values() for name in names]
+    sums = {group: shares[list(names)].sum(axis=1) for group, names in groups.items()}
+    return pd.concat([shares.drop(columns=members), pd.DataFrame(sums, index=shares.index)], axis=1)
+
+
+def hard_concepts(
+    shares: pd.DataFrame, objects: Sequence[str], smallest: float, part: float, largest: float
+) -> list[Concept]:
     """Object classes that take a small share of some tile.
 
     Args:
         shares: (n, classes) share of each class of each tile's area.
         objects: Names of the object classes.
-        smallest: A tile is relevant where the object has at least this share; so a query has it, too.
+        smallest: A tile holds an object with at least this share ...
+        part: ... and is relevant with at least this part of what the tiles that hold one show of it (median), so that
+            a sliver at the border does not count. A query must reach it, too.
         largest: An object has at most this share of a query, and no other object has more.
     """
     found = shares[list(objects)]
@@ -99,25 +109,31 @@ def hard_concepts(shares: pd.DataFrame, objects: Sequence[str], smallest: float,
     concepts = []
     for column, name in enumerate(found.columns):
         share = values[:, column]
-        rows = np.flatnonzero((share >= smallest) & (share <= largest) & (share == most))
+        present = share[share >= smallest]
+        if not len(present):
+            continue
+        relevant = share >= max(smallest, part * float(np.median(present)))
+        rows = np.flatnonzero(relevant & (share <= largest) & (share == most))
         if len(rows):
-            concepts.append(Concept((str(name),), rows, share >= smallest))
+            concepts.append(Concept((str(name),), rows, relevant))
     return concepts
 
 
-def object_classes(shares: pd.DataFrame, smallest: float, largest: float) -> list[str]:
-    """Classes that are small wherever they are: nine in ten of the tiles that hold one hold at most ``largest`` of it.
+def object_classes(shares: pd.DataFrame, smallest: float, largest: float, tiles_frac: float) -> list[str]:
+    """Classes that are rare, and small where they are: nine in ten tiles that hold one hold at most ``largest`` of it.
 
     Args:
         shares: (n, classes) share of each class of each tile's area.
         smallest: A tile holds the class from this share on.
         largest: Greatest usual share of an object.
+        tiles_frac: Greatest share of the tiles that hold it.
     """
     names = []
     for name in shares.columns:
         share = shares[name].to_numpy()
         present = share[share >= smallest]
-        if len(present) and np.quantile(present, OBJECT_QUANTILE) <= largest:
+        is_rare = 0 < len(present) <= tiles_frac * len(share)
+        if is_rare and np.quantile(present, OBJECT_QUANTILE) <= largest:
             names.append(str(name))
     return names
 
@@ -129,8 +145,8 @@ def spread_queries(
 
     Each draw goes to the concept that was drawn least often, among these to the one whose classes were drawn least
     often, among these by seed; within the concept to a tile by seed, once. A concept with fewer than ``enough``
-    relevant other tiles counts as drawn `SHORTAGE_DRAWS` times for each halving that it is short, so that it comes
-    later; one without any is never asked for.
+    relevant other tiles counts as drawn once more for each halving that it is short, so that it comes later;
+    one without any is never asked for.
 
     Args:
         concepts: Concepts of one stratum.
@@ -150,7 +166,7 @@ def spread_queries(
 
     def rank(i: int) -> tuple[int, int, int]:
         halvings = max(0, math.ceil(math.log2(enough / concepts[i].others)))
-        return drawn[i] + SHORTAGE_DRAWS * halvings, max(seen[name] for name in concepts[i].classes), order[i]
+        return drawn[i] + halvings, max(seen[name] for name in concepts[i].classes), order[i]
 
     while len(picks) < count:
         for i in range(len(concepts)):

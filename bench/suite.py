@@ -1,25 +1,26 @@
 """The suite as records: what one suite file says, every default resolved, nothing impossible left.
 
-The dataclasses are the schema of the TOML tables; `bench.suite_file` reads them. A fault that needs the size
-of the corpus is told by `corpus_faults`, once with what the suite promises and once with what tiling found.
+The dataclasses are the schema of the TOML tables; `bench.suite_file` reads them, `bench.suite_faults` says what
+does not go together.
 """
 
 import dataclasses
 import json
 from pathlib import Path
-from typing import Any, Literal
+from typing import Any, Final, Literal
 
 from bench.judge import JudgeSpec
 from ris_core.backbone import BackboneSpec
-from ris_core.recipe import DinoRecipe
 from ris_core.engines import ENGINES
+from ris_core.recipe import DinoRecipe
 from ris_core.tile_spec import TileSpec
 
 SCENE = "scene"  # the embedded corpus
 SMALLEST_SCENE_PX = 512
-_TYPICAL_WIDTH = 192
-CORRECTED, AS_PUBLISHED = "corrected", "as_published"
-SINGLE, BATCH = "single", "batch"
+CORRECTED: Final = "corrected"
+AS_PUBLISHED: Final = "as_published"  # raw queries on a corrected index
+SINGLE: Final = "single"
+BATCH: Final = "batch"
 SpaceName = Literal["corrected", "as_published"]
 Mode = Literal["single", "batch"]
 
@@ -214,7 +215,9 @@ class MeasureSpec:
 
     def faults(self) -> list[str]:
         """Numbers below one, lists empty or with doubles."""
-        faults = [f"{k} = {v}; it must be at least 1." for k in ("rounds", "slow_rounds") if (v := getattr(self, k)) < 1]
+        faults = [
+            f"{k} = {v}; it must be at least 1." for k in ("rounds", "slow_rounds") if (v := getattr(self, k)) < 1
+        ]
         if self.warmup < 0:
             faults.append(f"warmup = {self.warmup}; it must be at least 0.")
         if any(threads < 1 for threads in self.threads):
@@ -267,54 +270,13 @@ class Suite:
         return next(entry for entry in self.backbones if entry.name == name)
 
 
-def corpus_faults(suite: Suite, indexed: int, trained: int, widths: dict[str, int]) -> list[str]:
-    """What is impossible about a suite for a corpus of this size.
-
-    Args:
-        suite: The suite.
-        indexed: Tiles that are indexed and queried.
-        trained: Tiles that train.
-        widths: Dimensions of the features of each backbone, where known.
-    """
-    faults = []
-    where = str(suite.path)
-    if suite.queries.k >= indexed:
-        faults.append(
-            f"{where}: [queries] k = {suite.queries.k}, but the index holds {indexed} tiles and a tile is never its own "
-            f"neighbour; k must be at most {indexed - 1}. Lower k, or cut more or smaller tiles."
-        )
-    if suite.queries.count > indexed:
-        faults.append(f"{where}: [queries] count = {suite.queries.count}; the index holds only {indexed} tiles.")
-    for entry in suite.backbones:
-        if entry.recipe is not None and trained < entry.recipe.batch:
-            faults.append(
-                f"{where}: [backbone.{entry.name}] train batch = {entry.recipe.batch}, but only {trained} tiles train. "
-                "Lower batch, or train on more tiles."
-            )
-    for d in sorted({_width(suite, widths.get(entry.name)) for entry in suite.backbones} or {_width(suite, None)}):
-        for grid in suite.engines:
-            for point in (*grid.builds, *grid.queries):
-                faults.extend(f"{where}: [engine.{grid.name}] {fault}" for fault in point.params.faults(indexed, d))
-    for entry in suite.backbones:
-        width = widths.get(entry.name)
-        if suite.space.whiten is not None and width is not None and suite.space.whiten > width:
-            faults.append(f"{where}: [space] whiten = {suite.space.whiten}; {entry.name} has only {width} dimensions.")
-    return list(dict.fromkeys(faults))
-
-
-def _width(suite: Suite, d: int | None) -> int:
-    """Dimensions that engines see; where the backbone's are unknown, ViT-Tiny's stand in, and hardly any fault cares."""
-    d = _TYPICAL_WIDTH if d is None else d
-    return d if suite.space.whiten is None else min(d, suite.space.whiten)
-
-
 def _choice_faults(key: str, values: tuple[Any, ...]) -> list[str]:
     if not values:
         return [f"{key} is empty; name at least one."]
     return [f"{key} = {list(values)} names one twice."] if len(set(values)) < len(values) else []
 
 
-def _plain(value: Any) -> Any:  # noqa: ANN401
+def _plain(value: Any) -> Any:
     """Dataclasses and tuples of them as dicts and lists; Path and Mapping become JSON-able."""
     if dataclasses.is_dataclass(value) and not isinstance(value, type):
         return {field.name: _plain(getattr(value, field.name)) for field in dataclasses.fields(value)}

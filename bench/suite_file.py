@@ -8,8 +8,6 @@ from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
 from typing import Any, TypeVar
 
-import torch
-
 from bench.judge import JudgeSpec
 from bench.suite import (
     SCENE,
@@ -22,15 +20,14 @@ from bench.suite import (
     QuerySpec,
     SpaceSpec,
     Suite,
-    corpus_faults,
     engine_kinds,
 )
+from bench.suite_faults import joint_faults
 from bench.toml_record import apply_override, expand_grid, parse_override, read_record, unknown_key
-from ris_core.backbone import RANDOM, BackboneSpec, build_backbone
+from ris_core.backbone import BackboneSpec
 from ris_core.engines import ENGINES
-from ris_core.errors import CheckpointError, CorpusError, RasterError, SuiteError
+from ris_core.errors import SuiteError
 from ris_core.recipe import DinoRecipe
-from ris_core.tiles import count_cells
 
 T = TypeVar("T")
 
@@ -84,71 +81,10 @@ def read_suite(path: Path, overrides: Sequence[str] = ()) -> Suite:
     faults.extend(unknown_key(str(path), key, SECTIONS) for key in table if key not in SECTIONS)
     suite = _SuiteReader(path, table, faults).read(text, tuple(overrides))
     if suite is not None:
-        faults.extend(_together(suite, faults))
+        faults.extend(joint_faults(suite, faults))
     if faults or suite is None:
         raise SuiteError(_listed(path, faults))
     return suite
-
-
-def _together(suite: Suite, known: Sequence[str]) -> list[str]:
-    """Faults between sections; what concerns a key that is at fault already is not told again."""
-    found: list[str] = []
-    widths = feature_widths(suite, found)
-    corpus = f"{suite.path}: [corpus] "
-    corpus_is_known = all(f.startswith(f"{corpus}has unknown key") for f in known if f.startswith(corpus))
-    most = _most_tiles(suite, found) if corpus_is_known else None
-    if most is not None:
-        indexed, trained = split_sizes(most, suite.corpus.train_frac)
-        found.extend(corpus_faults(suite, indexed, trained, widths))
-    told = {_place(fault) for fault in known}
-    return [fault for fault in found if _place(fault) not in told]
-
-
-def _place(fault: str) -> str:
-    """File, table and key of a fault: what stands before its value."""
-    return fault.partition(" = ")[0]
-
-
-def feature_widths(suite: Suite, faults: list[str]) -> dict[str, int]:
-    """Dimensions of each backbone's features, from its shape alone: no weights are made, read or downloaded.
-
-    Args:
-        suite: The suite.
-        faults: An architecture that timm refuses is appended here.
-    """
-    widths = {}
-    for entry in suite.backbones:
-        try:
-            with torch.device("meta"):
-                widths[entry.name] = build_backbone(dataclasses.replace(entry.spec, weights=RANDOM)).d
-        except CheckpointError as error:
-            faults.append(f"{suite.path}: [backbone.{entry.name}] {error}")
-    return widths
-
-
-def _most_tiles(suite: Suite, faults: list[str]) -> int | None:
-    """The largest number of tiles that the corpus can give, from headers alone; None where it cannot be opened."""
-    corpus = suite.corpus
-    where = f"{suite.path}: [corpus]"
-    spec = corpus.tile_spec()
-    if corpus.source == SCENE:
-        stride_px = corpus.stride_px or corpus.tile_px
-        cells = ((corpus.scene_px - corpus.tile_px) // stride_px + 1) ** 2 * (2 if corpus.half_offset else 1)
-    else:
-        try:
-            cells = count_cells(Path(corpus.source), spec)
-        except (CorpusError, RasterError) as error:
-            faults.append(f"{where} {error}")
-            return None
-    if corpus.sample is not None and corpus.sample > cells:
-        faults.append(f"{where} sample = {corpus.sample}; the corpus gives at most {cells} tiles of {corpus.tile_px} px.")
-    return cells if corpus.sample is None else min(cells, corpus.sample)
-
-
-def split_sizes(n: int, train_frac: float) -> tuple[int, int]:
-    """Numbers of indexed and of training tiles; both are n where ``train_frac`` is 0."""
-    trained = round(n * train_frac)
-    return (n - trained, trained) if train_frac else (n, n)
 
 
 def _listed(path: Path, faults: Sequence[str]) -> str:
@@ -239,7 +175,7 @@ class _SuiteReader:
         train = table.pop("train", None)
         if isinstance(table.get("weights"), str) and table["weights"].endswith((".safetensors", ".pth", ".pt", ".bin")):
             table["weights"] = str(self._found(table["weights"], ()))
-        if (unknown := set(table) - {f.name for f in dataclasses.fields(BackboneSpec)}):
+        if unknown := set(table) - {f.name for f in dataclasses.fields(BackboneSpec)}:
             known = [*(f.name for f in dataclasses.fields(BackboneSpec)), "train"]
             self.faults.extend(unknown_key(where, key, known) for key in sorted(unknown))
             table = {key: value for key, value in table.items() if key not in unknown}
@@ -260,7 +196,7 @@ class _SuiteReader:
         if table is None:
             return [({}, None)]
         if not isinstance(table, Mapping):
-            self.faults.append(f"{where} = {table!r} must be a table, such as {{ method = \"dino\", epochs = 3 }}.")
+            self.faults.append(f'{where} = {table!r} must be a table, such as {{ method = "dino", epochs = 3 }}.')
             return []
         settings = dict(table)
         method = settings.pop("method", None)
@@ -287,7 +223,7 @@ class _SuiteReader:
         asked = self._points(f"{where} query", queries, ENGINES[kind].query_params)
         return [EngineGrid(name, kind, tuple(builds), tuple(asked))]
 
-    def _points(self, where: str, table: object, record: type) -> list[ParamSet]:
+    def _points(self, where: str, table: object, record: type[Any]) -> list[ParamSet]:
         if not isinstance(table, Mapping):
             self.faults.append(f"{where} = {table!r} must be a table of keys, such as query.probes_per_table = 5.")
             return []

@@ -141,10 +141,12 @@ def typed(table: pd.DataFrame, name: str, where: str) -> pd.DataFrame:
             columns[column] = table[column].astype(object).where(table[column].notna(), "").astype(str)
             continue
         try:
-            numbers = pd.to_numeric(table[column]).astype("Float64" if kind == WHOLE else "float64")
-            columns[column] = numbers.astype("Int64") if kind == WHOLE else numbers
+            numbers = pd.to_numeric(table[column]).astype("float64")
         except (ValueError, TypeError) as error:
-            raise ArtifactError(f"{where}: column {column} must hold a {kind} each ({error}).") from error
+            raise ArtifactError(f"{where}: column {column} must hold a {kind} in each row ({error}).") from error
+        if kind == WHOLE and (numbers.dropna() % 1 != 0).any():
+            raise ArtifactError(f"{where}: column {column} must hold a {kind} in each row.")
+        columns[column] = numbers.astype("Int64") if kind == WHOLE else numbers
     return pd.DataFrame(columns)
 
 

@@ -30,7 +30,7 @@ _NAMES = {
 }
 
 
-class _WrongType(Exception):
+class _WrongTypeError(Exception):
     """A value does not fit its field."""
 
 
@@ -61,7 +61,7 @@ def read_record(record: type[T], table: object, where: str, faults: list[str], c
             continue
         try:
             values[key] = _convert(value, hints[key], f"{where} {key}", faults)
-        except _WrongType:
+        except _WrongTypeError:
             wrong.append(key)
             faults.append(f"{where} {key} = {_shown(value)}; it must be {describe_type(hints[key])}.")
     for name, field in fields.items():
@@ -83,7 +83,7 @@ def read_record(record: type[T], table: object, where: str, faults: list[str], c
 def unknown_key(where: str, key: str, known: typing.Iterable[str]) -> str:
     """The fault for a key that the schema does not have, with the nearest known one."""
     names = sorted(known)
-    near = difflib.get_close_matches(key, names, n=1)
+    near = difflib.get_close_matches(key, names, n=1) or [name for name in names if key in name][:1]
     hint = f" Did you mean {near[0]!r}?" if near else ""
     if near and len(names) > _LISTED_KEYS:
         return f"{where} has unknown key {key!r}.{hint}"
@@ -91,7 +91,7 @@ def unknown_key(where: str, key: str, known: typing.Iterable[str]) -> str:
     return f"{where} has unknown key {key!r}.{hint} {allowed}"
 
 
-def describe_type(hint: Any) -> str:  # noqa: ANN401
+def describe_type(hint: Any) -> str:
     """A type in words, as a message names what is allowed."""
     origin, arguments = typing.get_origin(hint), typing.get_args(hint)
     if origin in (typing.Union, types.UnionType):
@@ -99,15 +99,20 @@ def describe_type(hint: Any) -> str:  # noqa: ANN401
     if origin is typing.Literal:
         return "one of " + ", ".join(repr(a) for a in arguments)
     if origin in (tuple, list, Sequence):
-        if len(arguments) == 2 and arguments[1] is Ellipsis or origin is not tuple:
+        if (len(arguments) == 2 and arguments[1] is Ellipsis) or origin is not tuple:
             return f"a list, each {describe_type(arguments[0])}"
         return f"a list of {len(arguments)}: {', '.join(describe_type(a) for a in arguments)}"
-    if origin is not None and issubclass(origin, Mapping) or hint is dict or dataclasses.is_dataclass(hint):
+    if (origin is not None and issubclass(origin, Mapping)) or hint is dict or dataclasses.is_dataclass(hint):
         return "a table of keys"
     return _NAMES.get(hint, getattr(hint, "__name__", str(hint)))
 
 
-def _convert(value: object, hint: Any, where: str, faults: list[str]) -> Any:  # noqa: ANN401, C901
+def _is_mapping(hint: Any) -> bool:
+    origin = typing.get_origin(hint) or hint
+    return isinstance(origin, type) and issubclass(origin, Mapping)
+
+
+def _convert(value: object, hint: Any, where: str, faults: list[str]) -> Any:
     origin, arguments = typing.get_origin(hint), typing.get_args(hint)
     if hint is Any or hint is object:
         return value
@@ -116,39 +121,39 @@ def _convert(value: object, hint: Any, where: str, faults: list[str]) -> Any:  #
     if origin is typing.Literal:
         if value in arguments:
             return value
-        raise _WrongType
+        raise _WrongTypeError
     if dataclasses.is_dataclass(hint):
         return read_record(typing.cast(type, hint), value, where, faults)
     if origin in (tuple, list, Sequence) and isinstance(value, list):
         return _convert_list(value, origin, arguments, where, faults)
-    if (origin is not None and issubclass(origin, Mapping)) or hint is dict:
+    if _is_mapping(hint):
         if isinstance(value, Mapping):
             return dict(value)
-        raise _WrongType
+        raise _WrongTypeError
     return _convert_scalar(value, hint)
 
 
-def _convert_union(value: object, options: Sequence[Any], where: str, faults: list[str]) -> Any:  # noqa: ANN401
+def _convert_union(value: object, options: Sequence[Any], where: str, faults: list[str]) -> Any:
     for option in options:
         if option is types.NoneType:
             continue
         try:
             return _convert(value, option, where, faults)
-        except _WrongType:
+        except _WrongTypeError:
             continue
-    raise _WrongType
+    raise _WrongTypeError
 
 
-def _convert_list(value: list[Any], origin: Any, arguments: Any, where: str, faults: list[str]) -> Any:  # noqa: ANN401
-    if origin is tuple and not (len(arguments) == 2 and arguments[1] is Ellipsis):
+def _convert_list(value: list[Any], origin: Any, arguments: Any, where: str, faults: list[str]) -> Any:
+    if origin is tuple and arguments[1:] != (Ellipsis,):
         if len(value) != len(arguments):
-            raise _WrongType
+            raise _WrongTypeError
         return tuple(_convert(v, a, where, faults) for v, a in zip(value, arguments, strict=True))
     items = [_convert(v, arguments[0], where, faults) for v in value]
     return tuple(items) if origin is not list else items
 
 
-def _convert_scalar(value: object, hint: Any) -> Any:  # noqa: ANN401
+def _convert_scalar(value: object, hint: Any) -> Any:
     if hint is bool and isinstance(value, bool):
         return value
     if hint is int and isinstance(value, int) and not isinstance(value, bool):
@@ -159,7 +164,7 @@ def _convert_scalar(value: object, hint: Any) -> Any:  # noqa: ANN401
         return value
     if hint is Path and isinstance(value, str):
         return Path(value)
-    raise _WrongType
+    raise _WrongTypeError
 
 
 def takes_list(record: type, key: str) -> bool:

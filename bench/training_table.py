@@ -8,7 +8,6 @@ from typing import Any
 import pandas as pd
 
 from bench.published import add_published, published_table
-from bench.results import RunRecord
 from bench.table_schemas import SCHEMAS
 from ris_core.errors import ArtifactError
 
@@ -83,27 +82,6 @@ def model_table(notes: Mapping[str, Mapping[str, Any]], logs: Mapping[str, Path]
         row |= {key: value for key, value in noted.items() if key in columns and value is not None}
         rows.append(row)
     return pd.DataFrame(rows, columns=columns)
-
-
-def run_facts(record: RunRecord) -> tuple[dict[str, dict[str, Any]], dict[str, Path]]:
-    """Notes and logs of a run's backbones, as `model_table` and `loss_table` take them.
-
-    Args:
-        record: The run; its suite says model and weights, its stages the rest. A checkpoint's log is looked for in
-            the checkpoint's folder, so a run whose cache was deleted has no logs.
-    """
-    notes: dict[str, dict[str, Any]] = {}
-    for entry in record.suite.get("backbones", []):
-        spec = entry.get("spec", {})
-        weights = "trained here" if entry.get("recipe") else spec.get("weights")
-        notes[entry["name"]] = {"model": spec.get("model"), "weights": weights}
-    logs: dict[str, Path] = {}
-    for stage in record.stage_notes:
-        if stage.stage == "features":
-            notes.setdefault(stage.backbone, {}).update({"tiles": stage.notes.get("n"), **stage.notes})
-        elif stage.stage == "checkpoint" and (Path(stage.folder) / "log.txt").is_file():
-            logs[stage.backbone] = Path(stage.folder) / "log.txt"
-    return notes, logs
 
 
 def losses_page(losses: pd.DataFrame) -> pd.DataFrame:

@@ -132,9 +132,7 @@ def _read(path: Path, columns: tuple[str, ...]) -> pd.DataFrame:
     fields = [line.split() for line in lines]
     for number, parts in enumerate(fields, start=1):
         if len(parts) != len(columns):
-            raise ArtifactError(
-                f"{path}, line {number}: {len(parts)} fields, not {len(columns)}: {' '.join(columns)}."
-            )
+            raise ArtifactError(f"{path}, line {number}: {len(parts)} fields, not {len(columns)}: {' '.join(columns)}.")
     return pd.DataFrame(fields, columns=list(columns), dtype=str)
 
 

@@ -24,30 +24,33 @@ class BlockTable:
         self.shape = (-(-dataset.height // height), -(-dataset.width // width))
         self._path = Path(dataset.name)
         self._has_table = dataset.driver in ("GTiff", "COG") and self._path.is_file()
-        planes = bands if dataset.interleaving is not None and dataset.interleaving.value == "BAND" else (bands[0],)
-        self._planes = tuple(sorted(set(planes)))  # one table serves all bands that are stored together
+        is_by_band = dataset.interleaving is not None and dataset.interleaving.value == "BAND"
+        self._planes = bands if is_by_band else bands[:1]  # one table serves all bands that are stored together
         self._file_bytes = self._path.stat().st_size if self._has_table else 0
         self._stored = np.full(self.shape, _UNKNOWN if self._has_table else len(self._planes), np.int8)
 
-    def stored_frac(self, dataset: Any, row_px: int, col_px: int, size_px: int) -> float:
-        """Share of a square's values that lie in stored blocks, in [0, 1].
+    def stored_frac(self, dataset: Any, row_px: np.ndarray, col_px: np.ndarray, size_px: int) -> np.ndarray:
+        """Share of each square's values that lies in stored blocks, (n,) float64 in [0, 1].
 
         Args:
             dataset: The open raster that the table was made for.
-            row_px: Upper edge of the square.
-            col_px: Left edge of the square.
-            size_px: Side of the square.
+            row_px: (n,) upper edges of the squares, which lie within the raster.
+            col_px: (n,) left edges of the squares.
+            size_px: Side of the squares.
 
         Raises:
-            RasterError: If one of its blocks lies behind the end of the file.
+            RasterError: If one of their blocks lies behind the end of the file.
         """
         rows, row_shares = _overlaps(row_px, size_px, self.block_px[0])
         cols, col_shares = _overlaps(col_px, size_px, self.block_px[1])
-        part = self._stored[rows, cols]
-        if (part == _UNKNOWN).any():
-            for row, col in np.argwhere(part == _UNKNOWN):
-                part[row, col] = self._look_up(dataset, rows.start + int(row), cols.start + int(col))
-        return float(row_shares @ part @ col_shares) / len(self._planes)
+        stored = np.zeros(len(row_px))
+        for row, row_share in zip(rows, row_shares, strict=True):
+            for col, col_share in zip(cols, col_shares, strict=True):
+                share = row_share * col_share
+                here = share > 0
+                self._learn(dataset, row[here], col[here])
+                stored[here] += share[here] * self._stored[row[here], col[here]]
+        return stored / len(self._planes)
 
     def empty_frac(self, dataset: Any) -> tuple[float, bool] | None:
         """Share of blocks that are not stored, and whether it is estimated; None for a format without a table.
@@ -60,10 +63,15 @@ class BlockTable:
         is_estimated = n > _MOST_COUNTED
         places = np.random.default_rng(0).integers(0, n, _MOST_COUNTED) if is_estimated else np.arange(n)
         rows, cols = np.divmod(places, self.shape[1])
-        for row, col in zip(rows.tolist(), cols.tolist(), strict=True):
-            if self._stored[row, col] == _UNKNOWN:
-                self._stored[row, col] = self._look_up(dataset, row, col)
+        self._learn(dataset, rows, cols)
         return float((self._stored[rows, cols] == 0).mean()), is_estimated
+
+    def _learn(self, dataset: Any, rows: np.ndarray, cols: np.ndarray) -> None:
+        """Look up those of the blocks that were not yet."""
+        unknown = self._stored[rows, cols] == _UNKNOWN
+        for place in np.unique(rows[unknown] * self.shape[1] + cols[unknown]).tolist():
+            row, col = divmod(place, self.shape[1])
+            self._stored[row, col] = self._look_up(dataset, row, col)
 
     def _look_up(self, dataset: Any, row: int, col: int) -> int:
         """Number of planes in which the block is stored."""
@@ -82,8 +90,9 @@ class BlockTable:
         return stored
 
 
-def _overlaps(start_px: int, size_px: int, block_px: int) -> tuple[slice, np.ndarray]:
-    """The blocks along one axis that a span touches, and the share of the span in each."""
-    first, last = start_px // block_px, (start_px + size_px - 1) // block_px
-    edges = np.clip(np.arange(first, last + 2) * block_px, start_px, start_px + size_px)
-    return slice(first, last + 1), np.diff(edges) / size_px
+def _overlaps(start_px: np.ndarray, size_px: int, block_px: int) -> tuple[np.ndarray, np.ndarray]:
+    """The blocks along one axis that spans touch, (m, n) int64, and the share of each span in each; 0 = untouched."""
+    most = (size_px - 1) // block_px + 2  # blocks that one span can touch
+    blocks = start_px // block_px + np.arange(most)[:, None]
+    ends = np.minimum((blocks + 1) * block_px, start_px + size_px)
+    return blocks, np.clip(ends - np.maximum(blocks * block_px, start_px), 0, None) / size_px

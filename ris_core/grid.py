@@ -1,9 +1,11 @@
 """Where tiles lie: square grids over the rasters of a corpus, and the ids of their cells."""
 
 import dataclasses
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 
 import numpy as np
+
+_PERMUTED_WHOLE = 2**20  # more numbers are drawn as they are needed
 
 
 @dataclasses.dataclass(frozen=True)
@@ -129,3 +131,20 @@ def lay_grids(shapes_px: Sequence[tuple[int, int]], size_px: int, stride_px: int
             grids.append(grid)
             first_id += grid.n_cells
     return Layout(tuple(grids))
+
+
+def random_order(n: int, seed: int) -> Iterator[np.ndarray]:
+    """Yield the numbers 0..n-1 in random order, in parts (int64), each number once.
+
+    Every order is equally likely. Of a large ``n`` only what is asked for is drawn, so that the first thousand of
+    45 million cost little: numbers drawn with repetition, less those that came before, until half are gone.
+    """
+    random = np.random.default_rng(seed)
+    seen = np.empty(0, np.int64)
+    while n > _PERMUTED_WHOLE and 2 * len(seen) < n:
+        drawn = random.integers(0, n, _PERMUTED_WHOLE // 4)
+        drawn = drawn[np.sort(np.unique(drawn, return_index=True)[1])]
+        fresh = drawn[~np.isin(drawn, seen)]
+        seen = np.concatenate([seen, fresh])
+        yield fresh
+    yield random.permutation(np.setdiff1d(np.arange(n), seen) if len(seen) else n)

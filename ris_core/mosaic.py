@@ -10,7 +10,7 @@ import pandas as pd
 import shapely
 
 from ris_core.errors import CorpusError, RasterError
-from ris_core.grid import Cells, Layout, lay_grids
+from ris_core.grid import Cells, Layout, lay_grids, random_order
 from ris_core.labels import read_labels
 from ris_core.landcover import check_same_grid, class_fractions
 from ris_core.pixel_store import PixelStore
@@ -19,7 +19,8 @@ from ris_core.records import Tiles
 from ris_core.strips import ReadPlan, Stretch, TileReader, fit_scaling
 from ris_core.tile_spec import TileSpec
 
-_SLAB = 2**16  # cells that are looked up at a time
+_SLAB = 2**16  # cells that are looked up at a time, at most
+_SMALLEST_SLAB = 256
 
 
 def cut_rasters(
@@ -43,6 +44,7 @@ def cut_rasters(
     candidates, labels = _candidates(paths, layout, spec)
     if spec.sample is not None:
         check_sample(paths[0] if len(paths) == 1 else paths[0].parent, spec, len(candidates))
+    classes = _class_rasters(rasters, spec)
     scaling = fit_scaling(rasters, spec.bands, spec.percentiles)
     plan = ReadPlan(rasters, layout, spec.size_px, spec.output_px, spec.bands, spec.min_coverage, scaling)
     visit = _Visit(TileReader(plan, threads), store, bar)
@@ -55,21 +57,18 @@ def cut_rasters(
     cells, coverage = visit.gathered()
     order = np.argsort(cells.ids)
     pixels = store.finish(order)
-    table = _table(paths, rasters, cells[order], coverage[order], spec)
+    table = _table(rasters, cells[order], coverage[order], spec.size_px, classes)
     if labels is not None:
         table.insert(len(table.columns) - 1, "label", labels.loc[cells.ids[order]].to_numpy(object))
-    facts = {
+    return Tiles(pixels, table), {
         "kind": "rasters",
         "rasters": [path.name for path in paths],
         "crs": rasters[0].crs,
         "cells": layout.n_cells,
         "candidates": len(candidates),
-        "empty_by_block_table": visit.n_skipped,
-        "read": visit.n_read,
-        "tiles": visit.n_kept,
         "scaling": None if scaling is None else dataclasses.asdict(scaling),
+        **visit.facts(),
     }
-    return Tiles(pixels, table), facts
 
 
 class _Visit:
@@ -82,28 +81,36 @@ class _Visit:
         self._stretches: list[tuple[Cells, np.ndarray]] = []
         self.n_kept = self.n_read = self.n_skipped = 0
 
-    def all(self, candidates: np.ndarray) -> None:
+    def all(self, candidates: range | np.ndarray) -> None:
         """Visit all candidates, ascending ids."""
         self._bar.reset(total=len(candidates))
-        slabs = (candidates[start : start + _SLAB] for start in range(0, len(candidates), _SLAB))
+        slabs = (np.asarray(candidates[start : start + _SLAB]) for start in range(0, len(candidates), _SLAB))
         for stretch in self._reader.read(self._worth_reading(slab, counts=True) for slab in slabs):
             self._keep(stretch)
             self._bar.update(stretch.visited)
 
-    def some(self, candidates: np.ndarray, sample: int, seed: int) -> None:
+    def some(self, candidates: range | np.ndarray, sample: int, seed: int) -> None:
         """Visit candidates in random order until ``sample`` of them hold information, or none is left.
 
-        Each round visits as many as are still missing, so no tile is read in vain but those without information.
+        Each round reads as many as are still missing, so that no tile with information is read in vain.
         """
         self._bar.reset(total=sample)
-        drawn = np.random.default_rng(seed).permutation(candidates)
-        start = 0
-        while self.n_kept < sample and start < len(drawn):
+        slab = min(_SLAB, max(_SMALLEST_SLAB, 2 * sample))
+        slabs = (
+            part[start : start + slab]
+            for part in random_order(len(candidates), seed)
+            for start in range(0, len(part), slab)
+        )
+        waiting = np.empty(0, np.int64)
+        while self.n_kept < sample:
             missing = sample - self.n_kept
-            part = np.sort(drawn[start : start + missing])
-            start += missing
-            slabs = (part[first : first + _SLAB] for first in range(0, len(part), _SLAB))
-            for stretch in self._reader.read(self._worth_reading(slab) for slab in slabs):
+            while len(waiting) < missing and (places := next(slabs, None)) is not None:
+                ids = places if isinstance(candidates, range) else candidates[places]
+                waiting = np.concatenate([waiting, self._worth_reading(ids).ids])
+            if len(waiting) == 0:
+                break
+            part, waiting = np.sort(waiting[:missing]), waiting[missing:]
+            for stretch in self._reader.read([self._reader.plan.layout.locate(part)]):
                 self._keep(stretch)
                 self._bar.update(len(stretch.cells))
 
@@ -113,6 +120,10 @@ class _Visit:
         names = [field.name for field in dataclasses.fields(Cells)]
         cells = Cells(*(np.concatenate([getattr(part, name) for part in parts]) for name in names))
         return cells, np.concatenate([coverage for _, coverage in self._stretches])
+
+    def facts(self) -> dict[str, int]:
+        """How many cells were left out by the block table, read, and kept."""
+        return {"empty_by_block_table": self.n_skipped, "read": self.n_read, "tiles": self.n_kept}
 
     def _worth_reading(self, ids: np.ndarray, counts: bool = False) -> Cells:
         cells = self._reader.plan.layout.locate(ids)
@@ -163,10 +174,10 @@ def _lay_out(rasters: tuple[RasterFacts, ...], spec: TileSpec) -> Layout:
     return lay_grids(shapes, spec.size_px, spec.stride_px or spec.size_px, spec.half_offset)
 
 
-def _candidates(paths: list[Path], layout: Layout, spec: TileSpec) -> tuple[np.ndarray, pd.Series | None]:
+def _candidates(paths: list[Path], layout: Layout, spec: TileSpec) -> tuple[range | np.ndarray, pd.Series | None]:
     """Ids of the cells that may become tiles, ascending, and their labels where there are any."""
     if spec.labels is None:
-        return np.arange(layout.n_cells), None
+        return range(layout.n_cells), None
     labels = read_labels(Path(spec.labels), [path.name for path in paths], layout)
     return labels.index.to_numpy(np.int64), labels
 
@@ -195,18 +206,30 @@ def _too_few(paths: list[Path], spec: TileSpec, visit: _Visit) -> str:
     )
 
 
+def _class_rasters(rasters: tuple[RasterFacts, ...], spec: TileSpec) -> list[Path]:
+    """The land-cover raster of each raster, checked to lie pixel on pixel over it; none where none are given."""
+    if spec.classes is None:
+        return []
+    source = Path(spec.classes)
+    is_folder = source.is_dir() or len(rasters) > 1
+    paths = [source / facts.path.name if is_folder else source for facts in rasters]
+    for path, facts in zip(paths, rasters, strict=True):
+        check_same_grid(path, facts)
+    return paths
+
+
 def _table(
-    paths: list[Path], rasters: tuple[RasterFacts, ...], cells: Cells, coverage: np.ndarray, spec: TileSpec
+    rasters: tuple[RasterFacts, ...], cells: Cells, coverage: np.ndarray, size_px: int, classes: list[Path]
 ) -> gpd.GeoDataFrame:
     """The table of `Tiles`, with footprints and class fractions."""
     a, _, c, _, e, f = np.array([facts.transform for facts in rasters])[cells.raster].T
     x, y = c + a * cells.col_px, f + e * cells.row_px
-    x_end, y_end = x + a * spec.size_px, y + e * spec.size_px
+    x_end, y_end = x + a * size_px, y + e * size_px
     box = shapely.box(np.minimum(x, x_end), np.minimum(y, y_end), np.maximum(x, x_end), np.maximum(y, y_end))
     table = pd.DataFrame(
         {
             "id": cells.ids,
-            "raster": np.array([path.name for path in paths], object)[cells.raster],
+            "raster": np.array([facts.path.name for facts in rasters], object)[cells.raster],
             "row": cells.row,
             "col": cells.col,
             "row_px": cells.row_px,
@@ -214,20 +237,17 @@ def _table(
             "coverage_frac": coverage,
         }
     )
-    if spec.classes is not None:
-        table = table.join(_fractions(Path(spec.classes), rasters, cells, spec.size_px))
+    if classes:
+        table = table.join(_fractions(classes, cells, size_px))
     return gpd.GeoDataFrame(table.assign(footprint=box), geometry="footprint", crs=rasters[0].crs)
 
 
-def _fractions(classes: Path, rasters: tuple[RasterFacts, ...], cells: Cells, size_px: int) -> pd.DataFrame:
+def _fractions(classes: list[Path], cells: Cells, size_px: int) -> pd.DataFrame:
     """Class fractions of the cells; a class that a raster does not know covers nothing of it."""
     parts = []
     for number in np.unique(cells.raster):
-        facts = rasters[number]
-        path = classes / facts.path.name if classes.is_dir() or len(rasters) > 1 else classes
-        check_same_grid(path, facts)
         here = np.flatnonzero(cells.raster == number)
         side = np.full(len(here), size_px)
-        part = class_fractions(path, np.column_stack([cells.row_px[here], cells.col_px[here], side, side]))
-        parts.append(part.set_index(here))
+        windows = np.column_stack([cells.row_px[here], cells.col_px[here], side, side])
+        parts.append(class_fractions(classes[number], windows).set_index(here))
     return pd.concat(parts).fillna(np.float32(0)).sort_index()

@@ -48,13 +48,13 @@ def unknown_values(values: np.ndarray, nodata: Sequence[float | None]) -> np.nda
     return unknown
 
 
-def holds_information(empty: float, values: int, min_coverage: float) -> bool:
-    """Whether a tile with ``empty`` of ``values`` values empty is kept.
+def holds_information(empty: int | np.ndarray, values: int, min_coverage: float) -> bool | np.ndarray:
+    """Whether a tile with ``empty`` of ``values`` values empty is kept; for an array of counts, an array.
 
     Strictly fewer than ``1 - min_coverage`` of the values may be empty, as in the thesis (fewer than 10 %); a
     ``min_coverage`` of 0 keeps every tile, also one without any information.
     """
-    return min_coverage <= 0 or empty < round((1 - min_coverage) * values, 6)
+    return empty < (round((1 - min_coverage) * values, 6) if min_coverage > 0 else np.inf)
 
 
 @dataclasses.dataclass(frozen=True)

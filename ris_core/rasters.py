@@ -8,6 +8,7 @@ from PIL import Image
 from rasterio.enums import Resampling
 
 from ris_core.blocks import BlockTable
+from ris_core.errors import RasterError
 from ris_core.grid import lay_grids
 from ris_core.pixels import Scaling, empty_values
 from ris_core.raster_facts import (
@@ -77,7 +78,8 @@ def write_thumbnail(path: Path, out_png: Path, max_px: int = 1024) -> None:
 
 def facts_table(facts: RasterFacts, tile_px: int) -> list[tuple[str, str]]:
     """Rows (label, value) that describe a raster and its grid of tiles to a person."""
-    left, bottom, right, top = facts.bounds
+    decimals = 6 if facts.unit == "degree" else 3
+    left, bottom, right, top = (f"{value:,.{decimals}f}" for value in facts.bounds)
     width, height = facts.size_of_pixel
     grid = lay_grids([(facts.height_px, facts.width_px)], tile_px, tile_px, half_offset=False).grids[0]
     nodata = sorted({"none" if value is None else f"{value:g}" for value in facts.nodata})
@@ -85,7 +87,7 @@ def facts_table(facts: RasterFacts, tile_px: int) -> list[tuple[str, str]]:
         ("file", f"{facts.path} ({facts.file_bytes / 2**20:,.1f} MiB, {facts.driver})"),
         ("size", f"{facts.width_px:,} x {facts.height_px:,} px (width x height)"),
         ("CRS", facts.crs if facts.crs.startswith("EPSG") else " ".join(facts.crs.split())[:80]),
-        ("bounds", f"left {left:,.3f}, bottom {bottom:,.3f}, right {right:,.3f}, top {top:,.3f}"),
+        ("bounds", f"left {left}, bottom {bottom}, right {right}, top {top}"),
         ("pixel", f"{width:.6g} x {height:.6g} {facts.unit}"),
         ("bands", f"{facts.bands} x {facts.dtype} ({', '.join(facts.colours)})"),
         ("nodata", ", ".join(nodata)),
@@ -96,6 +98,8 @@ def facts_table(facts: RasterFacts, tile_px: int) -> list[tuple[str, str]]:
         ("empty blocks", _empty_text(facts)),
         ("tiles", f"{grid.n_cells:,} of {tile_px} px ({grid.n_rows:,} rows x {grid.n_cols:,} columns)"),
     ]
+    if facts.dtype != "uint8":
+        rows.insert(6, ("to 8 bits", "by percentiles of the valid values, 2nd to 98th unless the suite says otherwise"))
     if grid.n_cells == 0:
         rows.append(("note", f"a tile of {tile_px} px is larger than the raster"))
     elif facts.block_px[1] >= facts.width_px > 4 * tile_px and facts.block_px[0] < tile_px:
@@ -116,19 +120,23 @@ def describe_raster(path: Path, tile_px: int) -> str:
     """Aligned lines that say what a raster is and how many tiles it gives.
 
     Raises:
-        RasterError: As `inspect_raster`.
+        RasterError: As `inspect_raster`, or if a tile has no size.
     """
+    if tile_px < 1:
+        raise RasterError(f"{path}: a tile of {tile_px} px was asked for; allowed: 1 px or more.")
     facts = inspect_raster(path)
     rows = facts_table(facts, tile_px)
-    grid = lay_grids([(facts.height_px, facts.width_px)], tile_px, tile_px, half_offset=False).grids[0]
+    layout = lay_grids([(facts.height_px, facts.width_px)], tile_px, tile_px, half_offset=False)
+    grid = layout.grids[0]
     if facts.empty_blocks_frac is not None and 0 < grid.n_cells <= _MOST_CELLS:
         with open_raster(facts.path) as dataset:
+            cells = layout.locate(np.arange(grid.n_cells))
             table = BlockTable(dataset, DEFAULT_BANDS)
-            stored = sum(
-                table.stored_frac(dataset, row * tile_px, col * tile_px, tile_px) > 0
-                for row in range(grid.n_rows)
-                for col in range(grid.n_cols)
-            )
-        rows.append(("", f"{grid.n_cells - stored:,} lie in empty blocks altogether, {stored:,} may hold information"))
+            stored = np.count_nonzero(table.stored_frac(dataset, cells.row_px, cells.col_px, tile_px))
+        tiles = [label for label, _ in rows].index("tiles")
+        rows.insert(
+            tiles + 1,
+            ("", f"{grid.n_cells - stored:,} lie in empty blocks altogether, {stored:,} may hold information"),
+        )
     width = max(len(label) for label, _ in rows)
     return "\n".join(f"{label:<{width}}  {value}" for label, value in rows) + "\n"

@@ -75,16 +75,18 @@ class TileReader:
     def may_hold_information(self, cells: Cells) -> np.ndarray:
         """(n,) bool: whether the stored blocks under each cell suffice for its coverage. Decodes nothing."""
         values = 3 * self.plan.size_px**2
+        keep = np.ones(len(cells), bool)
         if self.plan.min_coverage <= 0:
-            return np.ones(len(cells), bool)
-        keep = np.empty(len(cells), bool)
-        places = zip(cells.raster.tolist(), cells.row_px.tolist(), cells.col_px.tolist(), strict=True)
-        for i, (raster, row_px, col_px) in enumerate(places):
+            return keep
+        for raster in np.unique(cells.raster).tolist():
             dataset = self._dataset(raster)
             if raster not in self._tables:
                 self._tables[raster] = BlockTable(dataset, self.plan.bands)
-            stored = self._tables[raster].stored_frac(dataset, row_px, col_px, self.plan.size_px)
-            keep[i] = holds_information(round((1 - stored) * values), values, self.plan.min_coverage)
+            here = cells.raster == raster
+            stored = self._tables[raster].stored_frac(
+                dataset, cells.row_px[here], cells.col_px[here], self.plan.size_px
+            )
+            keep[here] = holds_information(np.rint((1 - stored) * values), values, self.plan.min_coverage)
         return keep
 
     def read(self, parts: Iterable[Cells]) -> Iterator[Stretch]:

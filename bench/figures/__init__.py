@@ -31,8 +31,8 @@ FIGURES: dict[str, Callable[[Path], Figure | None]] = {
 }
 
 CAPTIONS: dict[str, str] = {
-    "recall_over_query_time": "Share of the exact k nearest neighbours found, over the time of one query; single queries "
-    "and batches apart. Ties at rank k count as found.",
+    "recall_over_query_time": "Share of the exact k nearest neighbours found, over the time of one query; single "
+    "queries and batches apart. Ties at rank k count as found.",
     "build_and_query_time": "What each index costs to build and to ask.",
     "query_slip": "The thesis passed queries to the index neither centred nor normalised, as the indexed vectors were. "
     "The same index, asked both ways.",

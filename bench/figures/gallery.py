@@ -3,7 +3,7 @@
 import dataclasses
 from collections.abc import Sequence
 from pathlib import Path
-from typing import Self
+from typing import Any, Self
 
 import matplotlib as mpl
 import numpy as np
@@ -12,14 +12,15 @@ from matplotlib.figure import Figure
 from matplotlib.patches import Rectangle
 from PIL import Image
 
-from bench.figures.style import FAINT, INK, QUERY, RC, RIGHT, SOFT, WRONG, Sheet, draw_sheet, plain
+from bench.figures.style import FAINT, QUERY, RC, RIGHT, SOFT, WRONG, Sheet, draw_sheet, plain
 from ris_core.errors import ArtifactError
 from ris_core.records import PADDING_ID, Tiles
 
 _NEIGHBOURS = 9
 _STORED_PX = 120  # a thumbnail is drawn some 0.75 inches wide at 150 dpi
 _STEP, _FIRST = 1.1, 1.45  # a thumbnail's pitch, and where the neighbours start, in thumbnails
-_ROW, _HEAD = 1.14, 0.42
+_ROW, _HEAD, _NAMES = 1.14, 0.42, 1.9  # heights of a row and a heading, width of the names
+_WIDTH = _FIRST + _STEP * _NEIGHBOURS
 _MARK = {True: (RIGHT, "-", "✓"), False: (WRONG, (0, (2.2, 1.4)), "✗")}
 
 
@@ -90,28 +91,55 @@ def draw_gallery(tiles: Tiles, answers: Sequence[Answers], stratum: str) -> Figu
         return None
     depth = int(answers[0].depths[chosen[0][0]])
     group_height = _HEAD + _ROW * len(answers)
-    width = _FIRST + _STEP * _NEIGHBOURS + 1.9
+    height = group_height * len(chosen)
     sheet = Sheet(
         f"Neighbours of {stratum} queries",
         f"The first {min(_NEIGHBOURS, depth)} of {depth} judged neighbours, nearest from the left. Blue with a tick: "
         f"relevant. Orange, dashed, with a cross: not. At the left, precision@{depth}. Queries chosen by rank of "
         f"precision with {answers[0].name}, not by hand.",
-        height_in=9.0 / width * group_height * len(chosen),
+        height_in=9.0 / (_NAMES + _WIDTH) * height,
     )
     figure, axes = draw_sheet(sheet)
-    ax = axes[0, 0]
-    ax.set(xlim=(-1.9, _FIRST + _STEP * _NEIGHBOURS), ylim=(group_height * len(chosen), 0), aspect="equal")
-    ax.axis("off")
-    places = {int(tile_id): place for place, tile_id in enumerate(tiles.ids)}
+    board = Board(axes[0, 0], tiles, height)
     for group, (query, words) in enumerate(chosen):
-        top = group * group_height
-        first = answers[0]
-        concept = first.concepts[query].replace("_", " ")
-        heading = plain(f"{concept} · tile {first.query_ids[query]} · {words}")
-        ax.text(-1.85, top + _HEAD * 0.45, heading, size=9, weight="bold", va="center")
+        top, first = group * group_height, answers[0]
+        heading = f"{first.concepts[query].replace('_', ' ')} · tile {first.query_ids[query]} · {words}"
+        board.ax.text(-_NAMES, top + _HEAD * 0.45, plain(heading), size=9, weight="bold", va="center")
         for row, answer in enumerate(answers):
-            _draw_row(ax, tiles, places, answer, (query, top + _HEAD + row * _ROW))
+            _draw_row(board, answer, query, top + _HEAD + row * _ROW)
+    board.finish()
     return figure
+
+
+class Board:
+    """Axes measured in thumbnails, and one image that all thumbnails are put into: many images draw slowly."""
+
+    def __init__(self, ax: Axes, tiles: Tiles, height: float) -> None:
+        self.ax, self.tiles, self.height = ax, tiles, height
+        self.places = {int(tile_id): place for place, tile_id in enumerate(tiles.ids)}
+        self.canvas = np.full((round(height * _STORED_PX), round(_WIDTH * _STORED_PX), 3), 255, np.uint8)
+
+    def put(self, tile_id: int, x: float, y: float) -> None:
+        """Draw a tile with its upper left corner at (x, y); an empty frame for one that the corpus lacks."""
+        place = self.places.get(tile_id)
+        if place is None:
+            self.frame(x, y, edgecolor=FAINT, facecolor="#f4f4f4", linewidth=0.8)
+            return
+        image = Image.fromarray(np.asarray(self.tiles.pixels[place]))
+        pixels = np.asarray(image.resize((_STORED_PX, _STORED_PX), Image.Resampling.LANCZOS))
+        row, col = round(y * _STORED_PX), round(x * _STORED_PX)
+        target = self.canvas[row : row + _STORED_PX, col : col + _STORED_PX]
+        target[:] = pixels[: target.shape[0], : target.shape[1]]
+
+    def frame(self, x: float, y: float, **look: Any) -> None:
+        """Draw the edge of a thumbnail."""
+        self.ax.add_patch(Rectangle((x, y), 1, 1, **{"facecolor": "none", **look}))
+
+    def finish(self) -> None:
+        """Draw the thumbnails below what was drawn so far."""
+        self.ax.imshow(self.canvas, extent=(0, _WIDTH, self.height, 0), interpolation="antialiased", zorder=0)
+        self.ax.set(xlim=(-_NAMES, _WIDTH), ylim=(self.height, 0), aspect="equal")
+        self.ax.axis("off")
 
 
 def _choose(answers: Answers, stratum: str) -> list[tuple[int, str]]:
@@ -124,34 +152,19 @@ def _choose(answers: Answers, stratum: str) -> list[tuple[int, str]]:
     return [(int(ranked[place]), f"{word} of {len(rows)} queries") for place, word in wanted.items()]
 
 
-def _draw_row(ax: Axes, tiles: Tiles, places: dict[int, int], answers: Answers, spot: tuple[int, float]) -> None:
+def _draw_row(board: Board, answers: Answers, query: int, top: float) -> None:
     """One index' answer to one query: name and precision, the query tile, its neighbours."""
-    query, top = spot
-    row = int(np.flatnonzero(answers.query_ids == answers.query_ids[query])[0])
-    label = f"{answers.name.replace(' · ', chr(10))}\n{answers.precision[row]:.2f}"
-    ax.text(-0.12, top + 0.5, plain(label), size=8, va="center", ha="right", linespacing=1.35)
-    _draw_tile(ax, tiles, places.get(int(answers.query_ids[row])), (0.0, top))
-    ax.add_patch(Rectangle((0, top), 1, 1, fill=False, edgecolor=QUERY, linewidth=2.2))
-    shown = min(_NEIGHBOURS, int(answers.depths[row]), answers.ids.shape[1])
-    for i in range(shown):
-        corner = (_FIRST + i * _STEP, top)
-        tile_id = int(answers.ids[row, i])
-        _draw_tile(ax, tiles, places.get(tile_id), corner)
+    label = f"{answers.name.replace(' · ', chr(10))}\n{answers.precision[query]:.2f}"
+    board.ax.text(-0.12, top + 0.5, plain(label), size=8, va="center", ha="right", linespacing=1.35)
+    board.put(int(answers.query_ids[query]), 0.0, top)
+    board.frame(0.0, top, edgecolor=QUERY, linewidth=2.2)
+    for i in range(min(_NEIGHBOURS, int(answers.depths[query]), answers.ids.shape[1])):
+        x, tile_id = _FIRST + i * _STEP, int(answers.ids[query, i])
+        board.put(tile_id, x, top)
         if tile_id == PADDING_ID:
-            ax.text(corner[0] + 0.5, top + 0.5, "no\nanswer", size=7, color=SOFT, ha="center", va="center")
+            board.ax.text(x + 0.5, top + 0.5, "no\nanswer", size=7, color=SOFT, ha="center", va="center")
             continue
-        colour, dashes, sign = _MARK[bool(answers.relevant[row, i])]
-        ax.add_patch(Rectangle(corner, 1, 1, fill=False, edgecolor=colour, linewidth=2.4, linestyle=dashes))
-        ax.add_patch(Rectangle((corner[0] + 0.74, top + 0.74), 0.26, 0.26, color=colour, linewidth=0))
-        ax.text(corner[0] + 0.87, top + 0.875, sign, size=7.5, color="white", ha="center", va="center", weight="bold")
-
-
-def _draw_tile(ax: Axes, tiles: Tiles, place: int | None, corner: tuple[float, float]) -> None:
-    x, y = corner
-    if place is None:
-        ax.add_patch(Rectangle(corner, 1, 1, facecolor="#f4f4f4", edgecolor=FAINT, linewidth=0.8))
-        return
-    image = Image.fromarray(np.asarray(tiles.pixels[place])).resize((_STORED_PX, _STORED_PX), Image.Resampling.LANCZOS)
-    ax.imshow(np.asarray(image), extent=(x, x + 1, y + 1, y), interpolation="antialiased", aspect="equal")
-    ax.set_facecolor("white")
-    ax.add_patch(Rectangle(corner, 1, 1, fill=False, edgecolor=INK, linewidth=0.3))
+        colour, dashes, sign = _MARK[bool(answers.relevant[query, i])]
+        board.frame(x, top, edgecolor=colour, linewidth=2.4, linestyle=dashes)
+        board.ax.add_patch(Rectangle((x + 0.74, top + 0.74), 0.26, 0.26, color=colour, linewidth=0))
+        board.ax.text(x + 0.87, top + 0.875, sign, size=7.5, color="white", ha="center", va="center", weight="bold")

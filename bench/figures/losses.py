@@ -34,7 +34,8 @@ def draw_losses(tables: Path) -> Figure | None:
     )
     sheet = Sheet(
         "DINO training",
-        f"{span(epochs)} epoch{'s' if epochs.max() > 1 else ''}{tiles}, mean over each epoch. Loss levels depend on the number of outputs.{explained}",
+        f"{span(epochs)} epoch{'s' if epochs.max() > 1 else ''}{tiles}, mean over each epoch. "
+        f"Loss levels depend on the number of outputs.{explained}",
         rows=2 if has_entropy else 1,
         height_in=2.4,
     )
@@ -59,7 +60,7 @@ def draw_losses(tables: Path) -> Figure | None:
 
 def _draw_published(ax: Axes, losses: pd.DataFrame) -> None:
     """The thesis' curves as thin grey lines, where the run is long enough to set beside them."""
-    columns = [column for column in losses if column.startswith("published_")]
+    columns = [column for column in map(str, losses) if column.startswith("published_")]
     published = losses.drop_duplicates("epoch").set_index("epoch")[columns].dropna(how="all").sort_index()
     if len(published) < _LONG_EPOCHS:
         return

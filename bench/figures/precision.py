@@ -31,7 +31,7 @@ from bench.figures.style import (
 )
 from bench.judgments import STRATA
 
-BOUNDS = {RANDOM: ":", CEILING: "--"}  # rows of the tables that are no engine, and their line styles
+BOUNDS: dict[str, Any] = {RANDOM: ":", CEILING: "--"}  # rows of the tables that are no engine, and their line styles
 _PUBLISHED = "published_"
 _MOST_CONCEPTS = 45
 
@@ -48,13 +48,11 @@ def draw_precision(tables: Path) -> Figure | None:
     colours = variant_colours(averages["variant"])
     sheet = Sheet(
         "Precision by difficulty and backbone",
-        f"Share of the neighbours that are relevant, over {span(averages['queries'])} judged queries a difficulty; bars are "
-        "95 % bootstrap intervals over the queries. Approximate engines: their setting of highest precision."
-        + (
-            " The thesis' models were judged by hand on another corpus: a landmark, not a rival." if len(thesis) else ""
-        ),
+        f"Share of the neighbours that are relevant, over {span(averages['queries'])} judged queries a difficulty; "
+        "bars are 95 % bootstrap intervals over the queries. Approximate engines: their setting of highest precision."
+        + (" The thesis' models were judged by hand on another corpus: a landmark, no rival." if len(thesis) else ""),
         columns=len(strata),
-        height_in=1.1 + 0.42 * len(backbones) + 0.21 * len(thesis),
+        height_in=1.1 + (0.2 + 0.11 * averages["variant"].nunique()) * len(backbones) + 0.21 * len(thesis),
     )
     figure, axes = draw_sheet(sheet, sharey=True, sharex=True)
     for ax, stratum in zip(axes[0], strata, strict=True):
@@ -132,7 +130,7 @@ def with_variants(table: pd.DataFrame, tables: Path) -> pd.DataFrame:
 
 def _published(averages: pd.DataFrame) -> pd.DataFrame:
     """The thesis' precision, one row a model, one column a stratum; empty where it has none for these."""
-    columns = [column for column in averages if column.startswith(_PUBLISHED)]
+    columns = [column for column in map(str, averages) if column.startswith(_PUBLISHED)]
     table = averages.groupby("stratum")[columns].first().T.dropna(how="all")
     return table.rename(index=lambda name: name.removeprefix(_PUBLISHED).replace("_", " "))
 

@@ -9,6 +9,7 @@ import pandas as pd
 from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 from matplotlib.lines import Line2D
+from matplotlib.transforms import BboxBase
 
 from bench.figures.style import (
     AS_PUBLISHED,
@@ -51,8 +52,8 @@ def draw_recall(tables: Path) -> Figure | None:
         f"Recall over query time, k = {span(cells['k'])}",
         f"{span(cells['q'])} queries among {span(cells['n'])} tiles. Up and to the left is better. Lines are Pareto "
         "fronts; pale points are beaten by another setting of their engine in both time and recall. Vertical bars are "
-        f"95 % bootstrap intervals. {_label_key(varying)} Each backbone has its own exact neighbours: compare engines within a "
-        "panel, not recall across backbones.",
+        f"95 % bootstrap intervals. {_label_key(varying)} Each backbone has its own exact neighbours: compare "
+        "engines within a panel, not recall across backbones.",
         rows=len(backbones),
         columns=len(ways),
         height_in=2.9 if len(backbones) == 1 else 2.35,
@@ -94,7 +95,7 @@ def draw_slip(tables: Path) -> Figure | None:
         "What raw queries cost: the published query slip",
         "Recall of the same index, asked with corrected queries (centred and scaled as the index is) and with raw "
         f"ones, as published. {span(pairs['q'])} queries, k = {span(pairs['k'])}; grey bars are 95 % bootstrap "
-        f"intervals.{shown}",
+        f"intervals. {_label_key(varying)}{shown}",
         columns=len(backbones),
         height_in=1.1 + 0.21 * longest,
     )
@@ -159,21 +160,15 @@ def _draw_panel(ax: Axes, cells: pd.DataFrame, colours: dict[str, str], varying:
         ax.axvline(cell["query_ms_median"], color=INK, linestyle=":", linewidth=1.2, zorder=1)
         ax.plot(cell["query_ms_median"], cell["recall"], marker="*", color=INK, markersize=9, linestyle="none")
     approximate = cells[cells["variant"] != EXACT]
-    for (variant, space), group in approximate.groupby(["variant", "space"], sort=False):
+    for _, group in approximate.groupby(["variant", "space"], sort=False):
+        variant, space = (str(group[name].iloc[0]) for name in ("variant", "space"))
         front = pareto_front(group)
         raw = space != CORRECTED
         look: dict[str, Any] = {"color": colours[variant], "linestyle": "none", "marker": "o", "zorder": 3}
         face = "white" if raw else colours[variant]
         low_high = np.abs(front[["recall_ci_low", "recall_ci_high"]].to_numpy().T - front["recall"].to_numpy())
-        ax.errorbar(
-            front["query_ms_median"],
-            front["recall"],
-            low_high,
-            fmt="none",
-            ecolor=colours[variant],
-            alpha=0.5,
-            zorder=2,
-        )
+        where = front["query_ms_median"], front["recall"]
+        ax.errorbar(*where, low_high, fmt="none", ecolor=colours[variant], alpha=0.5, zorder=2)
         ax.plot(group["query_ms_median"], group["recall"], markersize=3.2, alpha=0.55, markerfacecolor=face, **look)
         ax.plot(*where, markersize=5.2, markerfacecolor=face, **look)
         line = (0, (4, 2)) if raw else "-"
@@ -207,7 +202,8 @@ def _place_labels(figure: Figure, axes: np.ndarray) -> None:
             [ax.transData.transform(np.column_stack(line.get_data())) for line in ax.lines if line.get_marker() == "o"]
             or [np.empty((0, 2))]
         )
-        frame, taken = ax.get_window_extent(), []
+        frame = ax.get_window_extent()
+        taken: list[BboxBase] = []
         for text in [t for t in ax.texts if t.get_gid() == "point-label"]:
             box = text.get_window_extent()
             free = frame.x0 <= box.x0 and box.x1 <= frame.x1 and frame.y0 <= box.y0 and len(taken) < _LABELS_A_PANEL
@@ -230,8 +226,6 @@ def _draw_slip_panel(ax: Axes, pairs: pd.DataFrame, colours: dict[str, str], var
         ax.plot(pair["recall"], y, "o", color=colour, markersize=6)
         ax.plot(pair["recall_raw"], y, "o", color=colour, markerfacecolor="white", markersize=4.5)
     ax.set_yticks(range(len(ordered)), [plain(setting_label(pair, varying)) for _, pair in ordered.iterrows()])
-    if ax.get_subplotspec().is_first_col():  # type: ignore[union-attr]
-        ax.set_ylabel(_label_key(varying).removeprefix("Labels: ").rstrip("."))
     ax.set_ylim(-0.7, len(ordered) - 0.3)
     ax.set_xlim(-0.04, 1.04)
     ax.grid(axis="y", visible=False)

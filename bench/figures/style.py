@@ -11,6 +11,7 @@ import pandas as pd
 import seaborn as sns
 from matplotlib.axes import Axes
 from matplotlib.figure import Figure
+from matplotlib.layout_engine import ConstrainedLayoutEngine
 from matplotlib.ticker import FixedFormatter, FixedLocator, NullLocator
 
 from bench.table import read_table
@@ -30,7 +31,7 @@ _MARKERS = ("o", "s", "^", "D", "v", "P", "X", "h")
 _DASHES = ("-", "--", "-.", ":", (0, (5, 1, 1, 1, 1, 1)))
 _TITLE_PT, _SUBTITLE_PT, _LINE = 12.0, 9.0, 1.35
 
-RC: dict[str, Any] = {
+RC: Any = {  # Any: the stubs want each key as a literal
     **sns.axes_style("ticks"),
     "font.family": "DejaVu Sans",  # comes with matplotlib: the same letters on every machine
     "font.size": 9.0,
@@ -94,8 +95,8 @@ def draw_sheet(sheet: Sheet, **subplots: Any) -> tuple[Figure, np.ndarray]:
     head_in = (_TITLE_PT * 1.7 + len(lines) * _SUBTITLE_PT * _LINE + 6) / 72
     height_in = sheet.rows * sheet.height_in + head_in
     with mpl.rc_context(RC):
-        figure = Figure(figsize=(sheet.width_in, height_in), layout="constrained")
-        figure.get_layout_engine().set(rect=(0, 0, 1, 1 - head_in / height_in), w_pad=0.06, h_pad=0.06)  # type: ignore[union-attr]
+        layout = ConstrainedLayoutEngine(rect=(0, 0, 1, 1 - head_in / height_in), w_pad=0.06, h_pad=0.06)
+        figure = Figure(figsize=(sheet.width_in, height_in), layout=layout)
         top = 1 - 5 / 72 / height_in
         x = 8 / 72 / sheet.width_in
         figure.text(x, top, plain(sheet.title), size=_TITLE_PT, weight="bold", va="top")
@@ -111,6 +112,8 @@ def save_figure(figure: Figure, stem: Path) -> list[Path]:
     stem.parent.mkdir(parents=True, exist_ok=True)
     png, svg = stem.with_name(f"{stem.name}.png"), stem.with_name(f"{stem.name}.svg")
     with mpl.rc_context(RC):
+        figure.draw_without_rendering()
+        figure.set_layout_engine("none")  # laid out once, not once a file
         figure.savefig(png, metadata={"Software": None})
         figure.savefig(svg, metadata={"Date": None, "Creator": None})
     return [png, svg]

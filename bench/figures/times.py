@@ -47,8 +47,8 @@ def draw_times(tables: Path) -> Figure | None:
     more = f" {len(left_out)} further settings stand in lsh_parameters.csv." if left_out else ""
     sheet = Sheet(
         "Build and query time",
-        f"{span(cells['n'])} tiles; {span(cells['q'])} queries, k = {span(cells['k'])}. Medians. A line joins the query "
-        f"settings of one index. Building starts with the vectors in memory.{more}",
+        f"{span(cells['n'])} tiles; {span(cells['q'])} queries, k = {span(cells['k'])}. Medians. A line joins the "
+        f"query settings of one index. Building starts with the vectors in memory.{more}",
         columns=1 + len(ways),
         height_in=0.9 + (0.16 + 0.075 * cells["backbone"].nunique()) * len(indexes),
     )
@@ -92,14 +92,15 @@ def _draw_rows(ax: Axes, cells: pd.DataFrame, column: str, indexes: list[str], c
     names = list(backbone_looks(cells["backbone"]))
     offsets = dict(zip(names, np.linspace(-0.28, 0.28, len(names)) if len(names) > 1 else [0.0], strict=True))
     looks = backbone_looks(cells["backbone"])
-    for (index, backbone), group in cells.groupby(["index", "backbone"], sort=False):
+    for _, group in cells.groupby(["index", "backbone"], sort=False):
+        index, backbone, variant = (str(group[name].iloc[0]) for name in ("index", "backbone", "variant"))
         values = group[column].dropna().sort_values()
         y = np.full(len(values), indexes.index(index) + offsets[backbone])
-        colour = colours[group["variant"].iloc[0]]
+        colour = colours[variant]
         marker = looks[backbone]["marker"]
         ax.plot(values, y, color=colour, marker=marker, markersize=4, linewidth=0.9, markeredgecolor="white", mew=0.4)
-    for y in range(len(indexes) - 1):
-        ax.axhline(y + 0.5, color="#f1f1f1", linewidth=0.8, zorder=0)
+    for row in range(len(indexes) - 1):
+        ax.axhline(row + 0.5, color="#f1f1f1", linewidth=0.8, zorder=0)
     ax.set_xscale("log")
     ax.set_ylim(len(indexes) - 0.5, -0.5)
     ax.grid(axis="y", visible=False)

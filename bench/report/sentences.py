@@ -62,8 +62,8 @@ def _interval(row: pd.Series, name: str) -> str:
     return f"{row[name]:.2f}" if pd.isna(row[low]) else f"{row[name]:.2f} [{row[low]:.2f}, {row[high]:.2f}]"
 
 
-def _list(words: list[str]) -> str:
-    return words[0] if len(words) == 1 else f"{', '.join(words[:-1])} and {words[-1]}"
+def _falling(cells: pd.DataFrame, column: str) -> pd.DataFrame:
+    return cells.sort_values(column, ascending=False, kind="stable")
 
 
 def _reference(cells: pd.DataFrame, averages: pd.DataFrame) -> str:
@@ -85,7 +85,7 @@ def _precision_sentences(precision: pd.DataFrame, averages: pd.DataFrame) -> Ite
         if ranked.empty:
             continue
         best = ranked.iloc[0]
-        text = f"{best['backbone']} is best with precision {_interval(best, 'precision')}"
+        text = f"Best is {best['backbone']}, precision {_interval(best, 'precision')}"
         if len(ranked) > 1:
             second = ranked.iloc[1]
             pair = _paired(precision, stratum, (best["backbone"], second["backbone"]))
@@ -116,17 +116,17 @@ def _training_sentences(precision: pd.DataFrame, models: pd.DataFrame) -> Iterat
     exact = precision[(precision["variant"] == EXACT) & (precision["space"] == CORRECTED)]
     exact = exact.drop_duplicates(["stratum", "query_id", "backbone"])
     table = exact.pivot_table(index=["stratum", "query_id"], columns="backbone", values="precision").dropna()
-    ours, others = [b for b in table if b in trained], [b for b in table if b not in trained]
+    ours, others = [b for b in map(str, table) if b in trained], [b for b in map(str, table) if b not in trained]
     if not ours or not others:
         return
-    best, rival = (max(group, key=lambda b: float(table[b].mean())) for group in (ours, others))
+    best, rival = (max(group, key=table.mean().to_dict().__getitem__) for group in (ours, others))
     words, differs = difference_words((table[best] - table[rival]).to_numpy(float))
     means = table[best].mean(), table[rival].mean()
     verb = ("beats" if means[0] > means[1] else "falls short of") if differs else "does not differ significantly from"
     yield Finding(
         "Trained or not",
-        f"Over all {count(len(table))} judged queries, {best}, the best backbone trained in this run, {verb} {rival}, the best that "
-        f"was not: precision {means[0]:.2f} against {means[1]:.2f}, paired difference {words}.",
+        f"Over all {count(len(table))} judged queries, {best}, the best backbone trained in this run, {verb} {rival}, "
+        f"the best that was not: precision {means[0]:.2f} against {means[1]:.2f}, paired difference {words}.",
     )
 
 
@@ -135,19 +135,18 @@ def _search_sentences(cells: pd.DataFrame, backbone: str) -> Iterator[Finding]:
     if cells.empty:
         return
     cells = cells[(cells["backbone"] == backbone) & (cells["space"] == CORRECTED)]
-    for (mode, threads), way in cells.groupby(["mode", "threads"], sort=False):
+    for _, way in cells.groupby(["mode", "threads"], sort=False):
+        mode, threads = str(way["mode"].iloc[0]), int(way["threads"].iloc[0])
         approximate, exact = way[way["variant"] != EXACT], way[way["variant"] == EXACT]
         if approximate.empty:
             continue
         asked = "single queries" if mode == "single" else "one batch"
         where = f"Search: {asked}, {threads} thread{'s' if threads > 1 else ''}"
         good = approximate[approximate["recall"] >= GOOD_RECALL]
-        chosen = (
-            good.sort_values("query_ms_median").iloc[0]
-            if len(good)
-            else approximate.loc[approximate["recall"].idxmax()]
-        )
-        found = f"{_setting(chosen)} at {milliseconds(chosen['query_ms_median'])} a query, recall {_interval(chosen, 'recall')}"
+        ranked = good.sort_values("query_ms_median") if len(good) else _falling(approximate, "recall")
+        chosen = ranked.iloc[0]
+        time, recall = milliseconds(chosen["query_ms_median"]), _interval(chosen, "recall")
+        found = f"{_setting(chosen)} at {time} a query, recall {recall}"
         text = (
             f"the fastest setting that finds {_GOOD} of the exact neighbours is {found}"
             if len(good)
@@ -199,8 +198,8 @@ def _slip_sentences(cells: pd.DataFrame) -> Iterator[Finding]:
         loss = pairs["recall"] - pairs["recall_raw"]
         yield Finding(
             "The published query slip",
-            f"Raw queries, as published, reach a recall of {pairs['recall_raw'].mean():.2f} on average over {len(pairs)} settings, "
-            f"corrected ones {pairs['recall'].mean():.2f}. The loss of a setting lies between "
+            f"Raw queries, as published, reach a recall of {pairs['recall_raw'].mean():.2f} on average over "
+            f"{len(pairs)} settings, corrected ones {pairs['recall'].mean():.2f}. The loss of a setting lies between "
             f"{_signed(float(loss.min())).lstrip('+')} and {_signed(float(loss.max())).lstrip('+')}.",
         )
 
@@ -211,9 +210,10 @@ def _short_list_sentences(cells: pd.DataFrame) -> Iterator[Finding]:
         return
     short = cells[cells["shorter_than_k_frac"] > 0]
     if len(short):
-        worst = short.loc[short["shorter_than_k_frac"].idxmax()]
+        worst = _falling(short, "shorter_than_k_frac").iloc[0]
         yield Finding(
             "Short answers",
             f"{len(short)} of {len(cells)} query cells gave some query fewer than k tiles; at worst "
-            f"{worst['shorter_than_k_frac'] * 100:.0f} % of the queries ({worst['cell']}). What is missing counts as wrong.",
+            f"{worst['shorter_than_k_frac'] * 100:.0f} % of the queries ({worst['cell']}). What is missing counts as "
+            "wrong.",
         )

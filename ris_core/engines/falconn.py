@@ -123,7 +123,7 @@ class FalconnQuery:
     probes_per_table: int = 20
     max_candidates: int = -1
 
-    def faults(self, n: int, d: int) -> list[str]:  # noqa: ARG002 - the shape that all parameters share
+    def faults(self, n: int, d: int) -> list[str]:
         """See `ris_core.engines.contract.Params`."""
         faults = []
         if self.probes_per_table < 1:

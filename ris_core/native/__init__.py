@@ -1,24 +1,31 @@
 """The compiled part: FALCONN's tables behind a batched interface (see the C++ files beside this one)."""
 
+import importlib
+from typing import Any
+
+_native: Any = None
+_failure = "it is not installed"
 try:
-    from ris_core.native import _native
-except ImportError:  # a checkout that was never installed
-    _native = None
+    _native = importlib.import_module("ris_core.native._native")
+except ModuleNotFoundError:  # a checkout that was never installed
+    pass
+except ImportError as error:  # a damaged one, or one for another system
+    _failure = str(error)
 
 
 def falconn_unavailable() -> str | None:
     """Why FALCONN cannot run here, with the remedy; None when it can."""
     if _native is None:
-        return "the compiled extension is not installed. Run `pip install .` in the repository."
+        return f"the compiled extension cannot be loaded ({_failure}). Run `pip install .` in the repository."
     if not _native.has_falconn:
         return (
-            "the extension was built without it (RIS_FALCONN=OFF, or a CPU that is not x86-64). "
+            "the compiled extension was built without it (RIS_FALCONN=OFF, or a CPU that is not x86-64). "
             "Take another engine, or install again with RIS_FALCONN=ON."
         )
     if _native.missing_instructions:
         return (
-            f"the extension was built with RIS_ARCH={_native.arch} and this CPU lacks {_native.missing_instructions}. "
-            "Install it again on this machine, or with RIS_ARCH=x86-64-v3 or baseline."
+            f"the compiled extension was built with RIS_ARCH={_native.arch}, and this CPU lacks "
+            f"{_native.missing_instructions}. Install again on this machine, or with RIS_ARCH=x86-64-v3 or baseline."
         )
     return None
 

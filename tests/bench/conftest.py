@@ -1,16 +1,18 @@
 """Tables of an imaginary run, written as `bench.table` writes them: no stage has to run to draw a page."""
 
+import shutil
 from pathlib import Path
 
 import numpy as np
 import pandas as pd
 import pytest
 
+from bench.results import BuildResult, RunRecord, write_result, write_run
 from bench.table import write_table
 from bench.table_schemas import SCHEMAS
 
-BACKBONES = {"tiny": 0.86, "mini": 0.74, "random": 0.55, "colour": 0.62}
-CELLS = {"exact": "{}/exact/corrected/single", "falconn": "{}/falconn/cross_polytope-10-12/5/corrected/single"}
+BACKBONES = {"tiny": 0.86, "mini": 0.74, "colour": 0.62}
+CELLS = {"exact": "{}/exact/corrected/single", "falconn": "{}/falconn/cross_polytope-5-12/20/corrected/single"}
 PUBLISHED = {
     "easy": (0.923, 0.912, 0.936, 0.951),
     "medium": (0.568, 0.596, 0.63, 0.612),
@@ -29,8 +31,8 @@ def query_cells(backbones: tuple[str, ...] = tuple(BACKBONES)) -> pd.DataFrame:
                 speed = 1.0 if mode == "single" else 0.6
                 rows.append(_cell(backbone, ("exact", "", None, None, None), space, mode, 2.1 * speed, 1.0))
                 for family in ("cross_polytope", "hyperplane"):
-                    for tables in (5, 10, 20):
-                        for probes in (1, 5, 20):
+                    for tables in (5, 20):
+                        for probes in (1, 20):
                             work = tables * probes / (1 if family == "cross_polytope" else 0.8)
                             recall = 1 - np.exp(-((work / 60) ** 0.7)) - (0.25 if space == "as_published" else 0)
                             ms = (0.04 + work * 0.004) * speed * rng.uniform(0.9, 1.1)
@@ -47,11 +49,13 @@ def _cell(backbone: str, engine: tuple, space: str, mode: str, ms: float, recall
         "backbone": backbone, "engine": name, "kind": name, "family": family, "tables": tables, "hash_bits": bits,
         "hash_functions": 2 if tables else None, "last_cp_dimension": 16 if family == "cross_polytope" else None,
         "probes_per_table": probes, "other_params": "", "space": space, "mode": mode, "threads": 1,
-        "n": 4000, "d": 128, "k": 100, "q": 500, "build_s": 0.01 + 0.02 * (tables or 0), "size_bytes": 16000 * (tables or 0),
+        "n": 4000, "d": 128, "k": 100, "q": 500,
+        "build_s": 0.01 + 0.02 * (tables or 0), "size_bytes": 16000 * (tables or 0),
         "query_ms_median": ms, "query_ms_mean": ms * 1.05, "query_ms_p95": ms * 1.4 if mode == "single" else None,
         "query_ms_p99": ms * 1.9 if mode == "single" else None, "queries_per_s": 1000 / ms,
         "recall": recall, "recall_ci_low": max(0, recall - 0.02), "recall_ci_high": min(1, recall + 0.02),
-        "recall_ids": recall, "candidates": None if name == "exact" else 40.0 * probes, "shorter_than_k_frac": 0.0 if recall > 0.3 else 0.4,
+        "recall_ids": recall, "candidates": None if name == "exact" else 40.0 * probes,
+        "shorter_than_k_frac": 0.0 if recall > 0.3 else 0.4,
         "precision_easy": 0.8, "precision_medium": 0.5, "precision_hard": 0.2, "status": "ok", "reason": "",
     }  # fmt: skip
 
@@ -86,7 +90,8 @@ def losses() -> pd.DataFrame:
     rows = [
         {
             "backbone": backbone, "epoch": epoch, "loss": 6.9 * np.exp(-epoch / (20 if backbone == "tiny" else 30)) + 1,
-            "lr": 5e-4, "weight_decay": 0.04, "teacher_entropy": 6.5 - 0.1 * epoch, "kl": 0.3, "images_per_s": 180.0, "epoch_s": 22.0,
+            "lr": 5e-4, "weight_decay": 0.04, "teacher_entropy": 6.5 - 0.1 * epoch, "kl": 0.3,
+            "images_per_s": 180.0, "epoch_s": 22.0,
         }
         for backbone in ("tiny", "mini") for epoch in range(6)
     ]  # fmt: skip
@@ -103,8 +108,9 @@ def runtimes() -> pd.DataFrame:
             ("exact", "query_exact_k100", "ms_per_query", 2.1),
         ):
             rows.append({
-                "quantity": quantity, "unit": unit, "backbone": backbone, "engine": engine, "cell": f"{backbone}/{engine}",
-                "median": seconds, "mean": seconds * 1.05, "q1": seconds * 0.96, "q3": seconds * 1.1, "min": seconds * 0.9,
+                "quantity": quantity, "unit": unit, "backbone": backbone, "engine": engine,
+                "cell": f"{backbone}/{engine}", "median": seconds, "mean": seconds * 1.05, "q1": seconds * 0.96,
+                "q3": seconds * 1.1, "min": seconds * 0.9,
                 "rounds": 5, "n": 4000, "published_tiny": 481.0 if quantity == "extract_features" else None,
             })  # fmt: skip
     return pd.DataFrame(rows)
@@ -132,6 +138,66 @@ def write_all(folder: Path) -> Path:
     return folder
 
 
+MACHINE = {
+    "cpu": {
+        "model": "Abacus 3000", "architecture": "x86_64", "flags": ["avx2"], "physical_cores": 2, "logical_cores": 2,
+        "usable_cores": 2, "governor": None,
+    },
+    "memory_gib": 8.0, "load_average": [0.1, 0.1, 0.1], "system": "Linux", "kernel": "6.1", "python": "CPython 3.11",
+    "versions": {"numpy": "2.0"}, "blas": [], "gpu": None, "commit": {"hash": "0123456789abcdef", "dirty": False},
+}  # fmt: skip
+
+
+def run_record(**changes: object) -> RunRecord:
+    suite = {
+        "name": "imaginary",
+        "about": {"title": "An <script>alert(1)</script> run", "purpose": "R&D", "source": "", "expected": ""},
+        "corpus": {"source": "scene", "tile_px": 64, "train_frac": 0.5},
+        "backbones": [{"name": name, "recipe": None, "spec": {"model": "colour"}} for name in BACKBONES],
+        "engines": [{"name": "exact"}, {"name": "falconn"}],
+        "queries": {"count": 500, "k": 100},
+    }
+    fields = {
+        "run_id": "first", "suite_name": "imaginary", "suite_file": "/home/someone/suites/imaginary.toml",
+        "suite_text": 'title = "<b>&"', "suite": suite, "version": "0.1.0", "machine": MACHINE,
+        "corpus": {"source": "scene", "tiles_key": "abc", "tiles": 8000, "trained": 4000, "indexed": 4000},
+        "cells": ["tiny/falconn/build-1t", "tiny/<i>broken</i>/build-1t", "tiny/falconn/never"],
+        "started": "2026-11-21T10:00:00+00:00", "finished": "2026-11-21T10:10:00+00:00", "status": "failed",
+    }  # fmt: skip
+    return RunRecord(**{**fields, **changes})
+
+
+def build(cell: str, **changes: object) -> BuildResult:
+    return BuildResult(**{"cell": cell, "backbone": "tiny", "engine": "falconn", "kind": "falconn", "params": {},
+                          "threads": 1, "n": 4000, "build_s": [0.2], **changes})  # fmt: skip
+
+
 @pytest.fixture
-def tables(tmp_path: Path) -> Path:
-    return write_all(tmp_path / "tables")
+def run_folder(tables: Path) -> Path:
+    """A run of which one cell failed and one was never measured, tables written, no report yet."""
+    return write_cells(tables.parent)
+
+
+@pytest.fixture(scope="session")
+def whole_run_folder(whole_tables: Path) -> Path:
+    """The same with nothing to change."""
+    return write_cells(whole_tables.parent)
+
+
+def write_cells(folder: Path) -> Path:
+    write_run(folder, run_record())
+    write_result(folder, build("tiny/falconn/build-1t"))
+    write_result(folder, build("tiny/<i>broken</i>/build-1t", status="failed", reason="no room for <20 bits>"))
+    return folder
+
+
+@pytest.fixture(scope="session")
+def whole_tables(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """Do not write here."""
+    return write_all(tmp_path_factory.mktemp("run") / "tables")
+
+
+@pytest.fixture
+def tables(whole_tables: Path, tmp_path: Path) -> Path:
+    """A copy to change."""
+    return Path(shutil.copytree(whole_tables, tmp_path / "tables"))

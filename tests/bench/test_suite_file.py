@@ -2,8 +2,9 @@ from pathlib import Path
 
 import pytest
 
-from bench.suite import ParamSet, Suite, corpus_faults
-from bench.suite_file import find_suite, read_suite, split_sizes
+from bench.suite import ParamSet, Suite
+from bench.suite_faults import corpus_faults, split_sizes
+from bench.suite_file import find_suite, read_suite
 from ris_core.engines.falconn import FalconnParams, FalconnQuery
 from ris_core.errors import SuiteError
 
@@ -124,7 +125,7 @@ def test_wrong_value_hides_no_fault_elsewhere_and_is_told_once(tmp_path: Path) -
         ("measure.modes=[]", "modes is empty"),
         ("measure.threads=[0]", "each must be at least 1"),
         ("space.whiten=7", "whiten = 7; colour has only 6 dimensions"),
-        ("judge.easy_depth=0", "easy_depth is 0"),
+        ("judge.easy_depth=0", "easy_depth = 0"),
         ("backbone='x'", "no [backbone.NAME] table"),
         ("corpus.tile_px.x=1", "corpus.tile_px is 128, not a table"),
         ("corpsu.tile_px=1", "unknown key 'corpsu'. Did you mean 'corpus'?"),
@@ -141,7 +142,7 @@ def test_empty_suite_says_what_it_needs(tmp_path: Path) -> None:
 
 
 def test_file_that_is_no_toml_names_the_line(tmp_path: Path) -> None:
-    assert "at line 1" in faults_of(write(tmp_path, "[corpus"))
+    assert "at line 1" in faults_of(write(tmp_path, "[corpus\n[x]"))
 
 
 def test_missing_file_names_the_known_suites() -> None:
@@ -217,7 +218,7 @@ def suite_of(tmp_path: Path, text: str = "") -> Suite:
 
 
 def test_corpus_faults_know_the_real_size(tmp_path: Path) -> None:
-    train = '[backbone.net]\ntrain = { method = "dino", epochs = 20, batch = 30 }\n[engine.falconn]\nhash_bits = 6\n'
+    train = '[backbone.net]\ntrain = { method = "dino", epochs = 20, batch = 30 }\n[engine.falconn]\nhash_bits = 8\n'
     suite = suite_of(tmp_path, train)
     assert corpus_faults(suite, 64, 64, {"colour": 6}) == []
     found = corpus_faults(suite, 10, 20, {"colour": 6})

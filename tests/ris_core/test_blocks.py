@@ -1,5 +1,6 @@
 from collections.abc import Callable
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import pytest
@@ -13,6 +14,11 @@ from ris_core.errors import RasterError
 LEFT_UPPER = [Window(0, 0, 32, 16)]  # two of 3 x 4 blocks of 16 px
 
 
+def stored(table: BlockTable, dataset: Any, row_px: int, col_px: int, size_px: int) -> float:
+    (share,) = table.stored_frac(dataset, np.array([row_px]), np.array([col_px]), size_px)
+    return float(share)
+
+
 @pytest.fixture
 def sparse(make_raster: Callable[..., Path]) -> Path:
     values = np.full((3, 48, 60), 9, np.uint8)
@@ -23,11 +29,11 @@ def test_stored_frac_by_hand(sparse: Path) -> None:
     with rasterio.open(sparse) as dataset:
         table = BlockTable(dataset, (1, 2, 3))
         assert table.shape == (3, 4)
-        assert table.stored_frac(dataset, 0, 0, 16) == 1
-        assert table.stored_frac(dataset, 0, 24, 16) == 0.5
-        assert table.stored_frac(dataset, 8, 24, 16) == 0.25
-        assert table.stored_frac(dataset, 16, 0, 32) == 0
-        assert table.stored_frac(dataset, 12, 30, 8) == pytest.approx(4 * 2 / 64)
+        assert stored(table, dataset, 0, 0, 16) == 1
+        assert stored(table, dataset, 0, 24, 16) == 0.5
+        assert stored(table, dataset, 8, 24, 16) == 0.25
+        assert stored(table, dataset, 16, 0, 32) == 0
+        assert stored(table, dataset, 12, 30, 8) == pytest.approx(4 * 2 / 64)
         assert table.empty_frac(dataset) == (10 / 12, False)
 
 
@@ -37,15 +43,28 @@ def test_stored_frac_of_a_band_interleaved_raster_counts_each_band(make_raster: 
     with rasterio.open(path, "r+") as dataset:
         dataset.write(values[1], 2)  # bands 1 and 3 stay unstored
     with rasterio.open(path) as dataset:
-        assert BlockTable(dataset, (1, 2, 3)).stored_frac(dataset, 0, 0, 16) == pytest.approx(1 / 3)
-        assert BlockTable(dataset, (2, 2, 2)).stored_frac(dataset, 0, 0, 16) == 1
+        assert stored(BlockTable(dataset, (1, 2, 3)), dataset, 0, 0, 16) == pytest.approx(1 / 3)
+        assert stored(BlockTable(dataset, (1, 2, 2)), dataset, 0, 0, 16) == pytest.approx(2 / 3)
+        assert stored(BlockTable(dataset, (2, 2, 2)), dataset, 0, 0, 16) == 1
+
+
+def test_stored_frac_of_many_squares_equals_a_count_of_pixels(make_raster: Callable[..., Path]) -> None:
+    windows = [Window(0, 0, 16, 16), Window(32, 0, 32, 16), Window(16, 32, 16, 16)]
+    values = np.full((3, 70, 90), 9, np.uint8)
+    with rasterio.open(make_raster(values, sparse_ok=True, windows=windows)) as dataset:
+        table = BlockTable(dataset, (1, 2, 3))
+        pixels = dataset.read(1)
+        for size in (1, 7, 16, 33):
+            rows, cols = (grid.ravel() for grid in np.mgrid[0 : 71 - size : 3, 0 : 91 - size : 5])
+            counted = [(pixels[r : r + size, c : c + size] > 0).mean() for r, c in zip(rows, cols, strict=True)]
+            assert table.stored_frac(dataset, rows, cols, size) == pytest.approx(counted)
 
 
 def test_table_of_another_format_counts_as_stored(make_raster: Callable[..., Path]) -> None:
     path = make_raster(np.zeros((3, 16, 16), np.uint8), "a.img", driver="HFA", compress=None)
     with rasterio.open(path) as dataset:
         table = BlockTable(dataset, (1, 2, 3))
-        assert table.stored_frac(dataset, 0, 0, 16) == 1
+        assert stored(table, dataset, 0, 0, 16) == 1
         assert table.empty_frac(dataset) is None
 
 
@@ -62,7 +81,8 @@ def test_block_behind_the_end_of_the_file_is_named(make_raster: Callable[..., Pa
     path = make_raster(values)
     whole = path.read_bytes()
     path.write_bytes(whole[: len(whole) // 2])
-    with rasterio.open(path) as dataset, pytest.raises(RasterError, match="truncated: the block in row 3, column 3"):
+    with rasterio.open(path) as dataset:
         table = BlockTable(dataset, (1, 2, 3))
-        assert table.stored_frac(dataset, 0, 0, 16) == 1
-        table.stored_frac(dataset, 48, 48, 16)
+        assert stored(table, dataset, 0, 0, 16) == 1
+        with pytest.raises(RasterError, match="truncated: the block in row 3, column 3"):
+            stored(table, dataset, 48, 48, 16)

@@ -1,8 +1,10 @@
 import numpy as np
+import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from ris_core.grid import lay_grids
+from ris_core import grid as grids
+from ris_core.grid import lay_grids, random_order
 
 
 def test_grid_ids_are_those_of_the_thesis() -> None:
@@ -49,3 +51,22 @@ def test_cells_lie_in_their_raster_and_are_all_that_fit(
         for col in range(offset, width - size + 1, stride)
     ]
     assert found == expected
+
+
+@pytest.mark.parametrize("whole", [2**20, 40])
+@pytest.mark.parametrize("n", [0, 1, 7, 1000])
+def test_random_order_has_each_number_once(monkeypatch: pytest.MonkeyPatch, n: int, whole: int) -> None:
+    monkeypatch.setattr(grids, "_PERMUTED_WHOLE", whole)
+    drawn = np.concatenate(list(random_order(n, 3)))
+    assert sorted(drawn.tolist()) == list(range(n))
+    assert drawn.tolist() == np.concatenate(list(random_order(n, 3))).tolist()
+    assert n < 7 or drawn.tolist() != np.concatenate(list(random_order(n, 4))).tolist()
+
+
+def test_random_order_of_many_is_drawn_evenly(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(grids, "_PERMUTED_WHOLE", 8)
+    places = np.zeros((12, 12))
+    for seed in range(1200):
+        places[np.arange(12), np.concatenate(list(random_order(12, seed)))] += 1
+    chi_square = ((places - 100) ** 2 / 100).sum()
+    assert chi_square < 180  # 121 degrees of freedom: 173 at p = 0.001

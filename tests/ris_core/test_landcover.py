@@ -53,7 +53,9 @@ def test_raster_that_holds_no_class_ids_is_refused(make_raster: MakeRaster) -> N
         class_fractions(make_raster(np.ones((1, 32, 32), np.float32), "f.tif"), np.array([[0, 0, 8, 8]]))
 
 
-@pytest.mark.parametrize(("tag", "word"), [("water", "not JSON"), ('["a"]', "not JSON"), ('{"1":"a","2":"a"}', "several")])
+@pytest.mark.parametrize(
+    ("tag", "word"), [("water", "not JSON"), ('["a"]', "not JSON"), ('{"1":"a","2":"a"}', "several")]
+)
 def test_class_names_that_cannot_be_used_are_refused(make_raster: MakeRaster, tag: str, word: str) -> None:
     path = make_raster(np.ones((1, 32, 32), np.uint8), tags={"CLASSES": tag})
     with pytest.raises(RasterError, match=word):
@@ -70,4 +72,6 @@ def test_every_difference_of_the_grids_is_told(make_raster: MakeRaster) -> None:
     for word in ("48 x 16 px instead of 48 x 32 px", "CRS EPSG:25832", "bounds", "gdalwarp -r near", "-ts 48 32"):
         assert word in str(caught.value)
     with pytest.raises(RasterError, match="bounds"):
-        check_same_grid(make_raster(values, "half.tif", transform=Affine(0.5, 0, 900_000.25, 0, -0.5, 7_900_000)), facts)
+        check_same_grid(
+            make_raster(values, "half.tif", transform=Affine(0.5, 0, 900_000.25, 0, -0.5, 7_900_000)), facts
+        )

@@ -3,6 +3,7 @@ from pathlib import Path
 
 import numpy as np
 import pytest
+from affine import Affine
 from PIL import Image
 from rasterio.enums import ColorInterp
 from rasterio.windows import Window
@@ -43,11 +44,21 @@ def test_description_says_how_many_tiles_there_are(make_raster: MakeRaster) -> N
     assert len({line.index(line.split("  ", 1)[1].lstrip()) for line in lines[:5]}) == 1  # values stand in one column
 
 
-def test_description_notes_a_tile_larger_than_the_raster_and_strips(make_raster: MakeRaster) -> None:
+def test_description_notes_what_makes_tiling_hard(make_raster: MakeRaster, tmp_path: Path) -> None:
     small = facts_table(inspect_raster(make_raster(np.full((3, 64, 80), 9, np.uint8))), 512)
     assert ("note", "a tile of 512 px is larger than the raster") in small
+    with pytest.raises(RasterError, match="a tile of 0 px"):
+        describe_raster(tmp_path / "ortho.tif", 0)
     strips = make_raster(np.full((3, 64, 800), 9, np.uint8), tiled=False, blockxsize=None, blockysize=None)
     assert "stored in strips" in dict(facts_table(inspect_raster(strips), 32))["note"]
+
+
+def test_description_says_how_wide_values_are_scaled_and_degrees_in_full(make_raster: MakeRaster) -> None:
+    degrees = Affine(1e-5, 0, 9.123456, 0, -1e-5, 55.5)
+    path = make_raster(np.full((3, 64, 80), 900, np.uint16), crs="EPSG:4326", transform=degrees)
+    text = describe_raster(path, 32)
+    assert "to 8 bits     by percentiles" in text
+    assert "left 9.123456, bottom 55.499360" in text
 
 
 def test_thumbnail_averages_and_shows_nodata_as_transparent(make_raster: MakeRaster, tmp_path: Path) -> None:

@@ -1,0 +1,122 @@
+"""What does not go together in a suite: sections with each other, and with the size of the corpus.
+
+Most of it is told before anything runs, from headers and shapes alone; `corpus_faults` is asked once more with what
+tiling has found, before anything is trained.
+"""
+
+import dataclasses
+from collections.abc import Sequence
+from pathlib import Path
+
+import torch
+
+from bench.suite import SCENE, Suite
+from ris_core.backbone import RANDOM, build_backbone
+from ris_core.errors import CheckpointError, CorpusError, RasterError
+from ris_core.tiles import count_cells
+
+_TYPICAL_WIDTH = 192
+
+
+def joint_faults(suite: Suite, known: Sequence[str]) -> list[str]:
+    """Faults between sections, before any pixel is read; a key that is at fault already is not named again."""
+    found: list[str] = []
+    widths = feature_widths(suite, found)
+    corpus = f"{suite.path}: [corpus] "
+    corpus_is_known = all(f.startswith(f"{corpus}has unknown key") for f in known if f.startswith(corpus))
+    most = _most_tiles(suite, found) if corpus_is_known else None
+    if most is not None:
+        indexed, trained = split_sizes(most, suite.corpus.train_frac)
+        found.extend(corpus_faults(suite, indexed, trained, widths))
+    told = {_place(fault) for fault in known}
+    return [fault for fault in found if _place(fault) not in told]
+
+
+def feature_widths(suite: Suite, faults: list[str]) -> dict[str, int]:
+    """Dimensions of each backbone's features, from its shape alone: no weights are made, read or downloaded.
+
+    Args:
+        suite: The suite.
+        faults: An architecture that timm refuses is appended here.
+    """
+    widths = {}
+    for entry in suite.backbones:
+        try:
+            with torch.device("meta"):
+                widths[entry.name] = build_backbone(dataclasses.replace(entry.spec, weights=RANDOM)).d
+        except CheckpointError as error:
+            faults.append(f"{suite.path}: [backbone.{entry.name}] {error}")
+    return widths
+
+
+def _most_tiles(suite: Suite, faults: list[str]) -> int | None:
+    """The largest number of tiles that the corpus can give, from headers alone; None where it cannot be opened."""
+    corpus = suite.corpus
+    where = f"{suite.path}: [corpus]"
+    spec = corpus.tile_spec()
+    if corpus.source == SCENE:
+        stride_px = corpus.stride_px or corpus.tile_px
+        cells = ((corpus.scene_px - corpus.tile_px) // stride_px + 1) ** 2 * (2 if corpus.half_offset else 1)
+    else:
+        try:
+            cells = count_cells(Path(corpus.source), spec)
+        except (CorpusError, RasterError) as error:
+            faults.append(f"{where} {error}")
+            return None
+    if corpus.sample is not None and corpus.sample > cells:
+        faults.append(
+            f"{where} sample = {corpus.sample}; the corpus gives at most {cells} tiles of {corpus.tile_px} px."
+        )
+    return cells if corpus.sample is None else min(cells, corpus.sample)
+
+
+def split_sizes(n: int, train_frac: float) -> tuple[int, int]:
+    """Numbers of indexed and of training tiles; both are n where ``train_frac`` is 0."""
+    trained = round(n * train_frac)
+    return (n - trained, trained) if train_frac else (n, n)
+
+
+def corpus_faults(suite: Suite, indexed: int, trained: int, widths: dict[str, int]) -> list[str]:
+    """What is impossible about a suite for a corpus of this size.
+
+    Args:
+        suite: The suite.
+        indexed: Tiles that are indexed and queried.
+        trained: Tiles that train.
+        widths: Dimensions of the features of each backbone, where known.
+    """
+    faults = []
+    where = str(suite.path)
+    if suite.queries.k >= indexed:
+        faults.append(
+            f"{where}: [queries] k = {suite.queries.k}, but the index holds {indexed} tiles and a tile is never its "
+            f"own neighbour; k must be at most {indexed - 1}. Lower k, or cut more or smaller tiles."
+        )
+    if suite.queries.count > indexed:
+        faults.append(f"{where}: [queries] count = {suite.queries.count}; the index holds only {indexed} tiles.")
+    for entry in suite.backbones:
+        if entry.recipe is not None and trained < entry.recipe.batch:
+            faults.append(
+                f"{where}: [backbone.{entry.name}] train batch = {entry.recipe.batch}, but only {trained} tiles train. "
+                "Lower batch, or train on more tiles."
+            )
+    for d in sorted({_width(suite, widths.get(entry.name)) for entry in suite.backbones} or {_width(suite, None)}):
+        for grid in suite.engines:
+            for point in (*grid.builds, *grid.queries):
+                faults.extend(f"{where}: [engine.{grid.name}] {fault}" for fault in point.params.faults(indexed, d))
+    for entry in suite.backbones:
+        width = widths.get(entry.name)
+        if suite.space.whiten is not None and width is not None and suite.space.whiten > width:
+            faults.append(f"{where}: [space] whiten = {suite.space.whiten}; {entry.name} has only {width} dimensions.")
+    return list(dict.fromkeys(faults))
+
+
+def _width(suite: Suite, d: int | None) -> int:
+    """Dimensions that engines see; ViT-Tiny's where the backbone's are unknown, for hardly any fault rests on them."""
+    d = _TYPICAL_WIDTH if d is None else d
+    return d if suite.space.whiten is None else min(d, suite.space.whiten)
+
+
+def _place(fault: str) -> str:
+    """File, table and key of a fault: what stands before its value."""
+    return fault.partition(" = ")[0]

@@ -1,0 +1,366 @@
+"""Whole runs over a corpus of forty small pictures: what is on disk afterwards, whatever happened on the way."""
+
+import dataclasses
+import json
+import shutil
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pytest
+from PIL import Image
+
+from bench import machine, report, run_suite
+from bench.__main__ import main
+from bench.results import BuildResult, QueryResult, read_results, read_run, result_path
+from ris_core import artifacts
+from ris_core.engines import ENGINES
+from ris_core.engines.contract import Engine
+from ris_core.engines.exact import ExactParams, ExactQuery, build_exact
+
+SUITE = """
+[suite]
+title = "Forty pictures"
+
+[corpus]
+source = "pictures"
+tile_px = 16
+seed = 3
+
+[backbone.colour]
+model = "colour"
+preprocess = "native"
+
+[engine.exact]
+
+[queries]
+count = 10
+k = 5
+
+[judge]
+per_label = 2
+label_depth = 4
+
+[measure]
+rounds = 2
+"""
+NETWORK = """
+[backbone.micro]
+model = "vit_tiny_patch16_224"
+arch = { img_size = 16, patch_size = 8, embed_dim = 16, depth = 1, num_heads = 2 }
+preprocess = "native"
+
+[backbone.micro.train]
+method = "dino"
+epochs = 1
+warmup_epochs = 0
+batch = 8
+global_px = 16
+local_px = 8
+local_crops = 1
+out_dim = 16
+hidden_dim = 16
+bottleneck_dim = 8
+
+[engine.falconn]
+tables = [2, 4]
+hash_bits = 4
+query.probes_per_table = 2
+"""
+MACHINE = {"cpu": {"model": "A processor", "usable_cores": 2}, "memory_gib": 4.0, "load_average": [0.0, 0.0, 0.0]}
+EXACT_CELLS = 3  # a build, single and batch queries
+
+
+@dataclasses.dataclass(frozen=True)
+class TroubleParams(ExactParams):
+    ghost: bool = False
+
+
+class Trouble:
+    """Exact search that runs into ``error`` at one of its searches."""
+
+    def __init__(self, base: np.ndarray, error: Callable[[int], None]) -> None:
+        self._exact = build_exact(base, ExactParams())
+        self._error = error
+        self._searches = 0
+
+    def search(self, queries: np.ndarray, k: int, query: Any, threads: int = 1) -> tuple[np.ndarray, np.ndarray]:
+        self._searches += 1
+        self._error(self._searches)
+        return self._exact.search(queries, k, query, threads)
+
+    def size_bytes(self) -> int:
+        return 0
+
+    def derived(self) -> dict[str, int | float | str]:
+        return {}
+
+    def candidates(self, queries: np.ndarray, query: Any) -> None:
+        return None
+
+
+@pytest.fixture
+def desk(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
+    """A working directory with a corpus and a suite; reports are not drawn, which takes longer than all the rest."""
+    monkeypatch.chdir(tmp_path)
+    monkeypatch.setattr(run_suite, "write_report", lambda folder: folder / "index.html")
+    monkeypatch.setattr(run_suite, "fingerprint", lambda: MACHINE)  # looking at the machine takes a second
+    monkeypatch.delenv("RIS_CACHE", raising=False)
+    rng = np.random.default_rng(0)
+    for label, colour in (("field", (80, 140, 60)), ("water", (40, 60, 150))):
+        folder = tmp_path / "pictures" / label
+        folder.mkdir(parents=True)
+        for i in range(20):
+            pixels = np.clip(rng.normal(colour, 25, (16, 16, 3)), 1, 254).astype(np.uint8)
+            Image.fromarray(pixels).save(folder / f"{i:02}.png")
+    (tmp_path / "small.toml").write_text(SUITE, encoding="utf-8")
+    return tmp_path
+
+
+@pytest.fixture
+def drawn(desk: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Reports are drawn after all, and the machine is looked at."""
+    monkeypatch.setattr(run_suite, "write_report", report.write_report)
+    monkeypatch.setattr(run_suite, "fingerprint", machine.fingerprint)
+
+
+@pytest.fixture
+def trouble(monkeypatch: pytest.MonkeyPatch) -> Callable[[Callable[[int], None]], None]:
+    """Adds an engine ``trouble`` that calls a function at each search."""
+
+    def add(error: Callable[[int], None], unavailable: str | None = None) -> None:
+        def build(base: np.ndarray, params: TroubleParams, threads: int = 1) -> Engine:
+            return Trouble(base, error)
+
+        kind = dataclasses.replace(ENGINES["exact"], build=build, build_params=TroubleParams, query_params=ExactQuery)
+        monkeypatch.setitem(ENGINES, "trouble", dataclasses.replace(kind, unavailable=lambda: unavailable))
+
+    return add
+
+
+def only_run(desk: Path) -> Path:
+    (folder,) = (path.parent for path in (desk / "reports" / "small").glob("*/run.json"))
+    return folder
+
+
+@pytest.mark.usefixtures("drawn")
+def test_whole_chain_leaves_rows_tables_and_page(desk: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    (desk / "small.toml").write_text(SUITE + NETWORK, encoding="utf-8")
+    arguments = ["run", "small.toml", "--set", "queries.space=['corrected', 'as_published']"]
+    assert main([*arguments, "--set", "corpus.train_frac=0.25", "--run-id", "first"]) == 0
+    folder = desk / "reports" / "small" / "first"
+    results = read_results(folder)
+    record = read_run(folder)
+    assert [result.cell for result in results] == record.cells
+    assert len(results) == 2 * (1 + 4 + 2 * (1 + 4))
+    assert {result.status for result in results} == {"ok"}
+    assert {(result.n, result.d) for result in results} == {(30, 6), (30, 16)}
+    exact = [r for r in results if isinstance(r, QueryResult) and r.engine == "exact" and r.space == "corrected"]
+    assert all(set(result.recall_at_k) == {1.0} for result in exact)
+    single = next(result for result in exact if result.mode == "single")
+    batch = next(result for result in exact if result.mode == "batch")
+    assert (len(single.times_s), len(batch.times_s)) == (10, 2)
+    assert single.precision.keys() == {"label"}
+    assert len(single.precision["label"]) == 4
+    build = next(result for result in results if isinstance(result, BuildResult))
+    assert len(build.build_s) == 2
+    assert record.status == "ok"
+    assert record.corpus["trained"] == 10
+    assert [note.stage for note in record.stage_notes].count("checkpoint") == 1
+    assert (folder / "index.html").is_file()
+    assert {path.name for path in (folder / "tables").glob("*.csv")} >= {"runtimes.csv", "losses.csv", "models.csv"}
+    benchmark = json.loads((folder / "benchmark.json").read_text(encoding="utf-8"))
+    clocked = benchmark["benchmarks"]
+    assert {entry["extra_info"]["cell"] for entry in clocked} == set(record.cells)
+    assert all(entry["options"]["disable_gc"] for entry in clocked)
+    assert benchmark["machine_info"] == record.machine != MACHINE
+    hits = np.load(folder / single.hits_file)
+    assert hits["ids"].shape == (4, 4)
+    assert not (hits["ids"] == hits["query_ids"][:, None]).any()
+    out = capsys.readouterr().out
+    assert out.count("\n") == len(results)
+    assert out.startswith("[ 1/30] colour exact build")
+
+
+def test_second_run_reuses_every_artifact_and_says_so(desk: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    assert main(["run", "small.toml", "-k", "batch", "--run-id", "a"]) == 0
+    capsys.readouterr()
+    assert main(["run", "small.toml", "-k", "batch", "--run-id", "b"]) == 0
+    said = capsys.readouterr().err
+    for stage in ("tiles", "features colour", "space colour", "truth colour"):
+        (line,) = (line for line in said.splitlines() if line.startswith(f"{stage}:"))
+        assert "reused" in line
+
+
+def test_failing_cell_is_a_row_and_the_run_goes_on(
+    desk: Path, trouble: Callable, capsys: pytest.CaptureFixture[str]
+) -> None:
+    def fail(search: int) -> None:
+        raise RuntimeError("out of luck")
+
+    trouble(fail)
+    assert main(["run", "small.toml", "--set", "engine.trouble.ghost=false", "--run-id", "r"]) == 1
+    folder = only_run(desk)
+    rows = {result.cell: result for result in read_results(folder)}
+    failed = [result for result in rows.values() if result.status == "failed"]
+    assert len(rows) == 2 * EXACT_CELLS
+    assert [result.cell.rpartition("/")[2] for result in failed] == ["single-1t", "batch-1t"]
+    assert {result.reason for result in failed} == {"RuntimeError: out of luck"}
+    assert read_run(folder).status == "failed"
+    assert "FAILED: RuntimeError: out of luck" in capsys.readouterr().out
+    assert len(list((folder / "failures").glob("*.txt"))) == 2
+
+
+def test_stop_at_the_first_failure(desk: Path, trouble: Callable) -> None:
+    def fail(search: int) -> None:
+        raise RuntimeError("out of luck")
+
+    trouble(fail)
+    suite = (desk / "small.toml").read_text(encoding="utf-8").replace("[engine.exact]", "[engine.trouble]")
+    (desk / "small.toml").write_text(suite, encoding="utf-8")
+    assert main(["run", "small.toml", "-x"]) == 1
+    assert len(read_results(only_run(desk))) == 2  # the build and the first query cell
+
+
+def test_interruption_keeps_what_is_measured_and_resume_does_the_rest(
+    desk: Path, trouble: Callable, capsys: pytest.CaptureFixture[str]
+) -> None:
+    def interrupt(search: int) -> None:
+        raise KeyboardInterrupt
+
+    trouble(interrupt)
+    arguments = ["run", "small.toml", "--set", "engine.trouble.ghost=false"]
+    assert main([*arguments, "--run-id", "r"]) == 130
+    folder = only_run(desk)
+    kept = {result.cell: result for result in read_results(folder)}
+    assert len(kept) == EXACT_CELLS + 1
+    assert read_run(folder).status == "interrupted"
+    assert not list(folder.glob("cells/*.started"))
+    said = capsys.readouterr().err
+    assert "--resume r" in said
+    assert "Traceback" not in said
+
+    trouble(lambda search: None)
+    assert main([*arguments, "--resume"]) == 0
+    rows = {result.cell: result for result in read_results(folder)}
+    assert len(rows) == 2 * EXACT_CELLS
+    assert {cell: rows[cell] for cell in kept} == kept
+    assert f"{len(kept)} of {len(rows)} cells are done already" in capsys.readouterr().err
+    assert (folder / "benchmark-2.json").is_file()
+    assert main([*arguments, "--resume", "r"]) == 0  # nothing left to do
+
+
+def test_damaged_row_is_measured_again_on_resume(desk: Path) -> None:
+    assert main(["run", "small.toml", "--run-id", "r"]) == 0
+    path = result_path(only_run(desk), "colour/exact/corrected/batch-1t")
+    path.write_text("{", encoding="utf-8")
+    assert main(["run", "small.toml", "--resume"]) == 0
+    assert len(read_results(only_run(desk))) == EXACT_CELLS
+
+
+def test_cell_in_which_a_process_died_gets_a_failed_row_once(desk: Path) -> None:
+    assert main(["run", "small.toml", "-k", "single", "--run-id", "r"]) == 0
+    folder = only_run(desk)
+    died = "colour/exact/corrected/batch-1t"
+    result_path(folder, died).with_suffix(".started").touch()
+    assert main(["run", "small.toml", "--resume", "-k", "build"]) == 1
+    (row,) = (result for result in read_results(folder) if result.cell == died)
+    assert row.status == "failed"
+    assert "the process died" in row.reason
+    assert main(["run", "small.toml", "--resume"]) == 0
+
+
+def test_resume_of_another_suite_or_run_is_refused(desk: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    assert main(["run", "small.toml", "-k", "build", "--run-id", "r"]) == 0
+    assert main(["run", "small.toml", "--resume", "--set", "queries.k=6"]) == 2
+    assert "changed: queries.k" in capsys.readouterr().err
+    assert main(["run", "small.toml", "--resume", "other"]) == 2
+    assert "Runs there: r" in capsys.readouterr().err
+    assert main(["run", "small.toml", "--run-id", "r"]) == 2
+    assert "a run of that name is there" in capsys.readouterr().err
+
+
+def test_resume_on_another_machine_is_refused(desk: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    assert main(["run", "small.toml", "-k", "build", "--run-id", "r"]) == 0
+    path = only_run(desk) / "run.json"
+    record = json.loads(path.read_text(encoding="utf-8"))
+    record["machine"]["cpu"]["model"] = "Another one"
+    path.write_text(json.dumps(record), encoding="utf-8")
+    assert main(["run", "small.toml", "--resume"]) == 2
+    assert "Another one | A processor" in capsys.readouterr().err
+
+
+def test_resume_without_an_earlier_run_starts_one(desk: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    assert main(["run", "small.toml", "-k", "build", "--resume"]) == 0
+    assert "a new one starts" in capsys.readouterr().err
+
+
+def test_engine_that_cannot_run_here_is_a_skipped_row(desk: Path, trouble: Callable) -> None:
+    trouble(lambda search: None, "needs a quantum computer")
+    assert main(["run", "small.toml", "--set", "engine.trouble.ghost=false"]) == 0
+    skipped = [result for result in read_results(only_run(desk)) if result.status == "skipped"]
+    assert len(skipped) == EXACT_CELLS
+    assert {result.reason for result in skipped} == {"needs a quantum computer"}
+
+
+def test_keyword_that_matches_nothing_is_refused(desk: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    assert main(["run", "small.toml", "-k", "nothing"]) == 2
+    assert "matches none of the 3 cells" in capsys.readouterr().err
+
+
+def test_corpus_that_turns_out_too_small_is_told_after_tiling_all_at_once(
+    desk: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    shutil.rmtree(desk / "pictures" / "water")
+    (desk / "small.toml").write_text(SUITE + NETWORK, encoding="utf-8")
+    overrides = ["queries.k=30", "judge.label_depth=25", "engine.falconn.hash_bits=9", "backbone.micro.train.batch=21"]
+    assert main(["run", "small.toml", *(part for text in overrides for part in ("--set", text))]) == 2
+    said = capsys.readouterr().err
+    for finding in ("k = 30", "hash_bits = 9", "batch = 21"):
+        assert finding in said
+    assert not list((desk / ".ris_cache").glob("checkpoint-*"))
+
+
+def test_full_disk_while_writing_a_row_ends_the_run_with_a_message(
+    desk: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    original = np.savez_compressed
+
+    def full(descriptor: int) -> None:
+        raise OSError(28, "No space left on device")
+
+    with monkeypatch.context() as patch:
+
+        def fill_up(*arguments: Any, **arrays: Any) -> None:
+            original(*arguments, **arrays)
+            patch.setattr(artifacts.os, "fsync", full)
+
+        patch.setattr(np, "savez_compressed", fill_up)
+        assert main(["run", "small.toml", "--run-id", "r"]) == 2
+    said = capsys.readouterr().err
+    assert "No space left on device" in said
+    assert "finished work is kept" in said
+    assert "Traceback" not in said
+    assert main(["run", "small.toml", "--resume", "r"]) == 0
+    assert len(read_results(only_run(desk))) == EXACT_CELLS
+
+
+def test_report_replaces_tables_of_cells_that_have_changed(desk: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    assert main(["run", "small.toml", "--run-id", "r"]) == 0
+    folder = only_run(desk)
+    (folder / "tables").mkdir()
+    (folder / "tables" / "runtimes.csv").write_text("stale", encoding="utf-8")
+    assert main(["report", str(folder)]) == 0
+    assert not (folder / "tables" / "runtimes.csv").exists()  # the report, not drawn here, makes it from the cells
+    shutil.rmtree(folder / "cells")
+    (folder / "tables" / "runtimes.csv").write_text("published", encoding="utf-8")
+    assert main(["report", str(folder)]) == 0
+    assert (folder / "tables" / "runtimes.csv").exists()
+
+
+def test_run_leaves_the_users_pytest_settings_alone(desk: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    (desk / "pytest.ini").write_text("[pytest]\naddopts = --no-such-option\n", encoding="utf-8")
+    monkeypatch.setenv("PYTEST_ADDOPTS", "--no-such-option")
+    assert main(["run", "small.toml", "-k", "build"]) == 0
+    assert not (desk / ".pytest_cache").exists()
