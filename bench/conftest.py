@@ -4,6 +4,7 @@
 ``python -m bench run`` starts the same with its own, shorter output.
 """
 
+import errno
 import gc
 from collections.abc import Generator, Sequence
 from pathlib import Path
@@ -19,6 +20,7 @@ from bench.run_folder import bare_result, finished_results, mark_ended, mark_sta
 from bench.session import Session
 from bench.stages import Base
 from bench.suite_file import find_suite, read_suite
+from ris_core.artifacts import disk_error
 from ris_core.engines import ENGINES
 from ris_core.engines.contract import Engine
 from ris_core.errors import ArtifactError, CorpusError, RasterError, RisError, SuiteError
@@ -28,6 +30,7 @@ CELLS = pytest.StashKey[Sequence[Cell]]()
 PROGRESS = pytest.StashKey[Progress]()
 DONE = pytest.StashKey[bool]()
 FATAL = pytest.StashKey[RisError]()  # an error that no other cell would survive either
+_FULL = (errno.ENOSPC, errno.EDQUOT, errno.EROFS)
 _FATAL_ERRORS = (ArtifactError, CorpusError, RasterError, SuiteError)
 
 
@@ -173,6 +176,8 @@ def pytest_runtest_makereport(
     if cell is None or session is None or report.when == "teardown":
         return report
     error = call.excinfo.value if call.excinfo is not None else None
+    if isinstance(error, OSError) and error.errno in _FULL:
+        error = disk_error(session.folder, error)
     if isinstance(error, _FATAL_ERRORS):
         item.config.stash[FATAL] = error
         item.session.shouldstop = str(error)

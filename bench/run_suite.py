@@ -23,7 +23,7 @@ from bench.run_tables import TABLES
 from bench.session import Session
 from bench.suite import Suite
 from bench.suite_file import find_suite, read_suite
-from ris_core.artifacts import exclusive
+from ris_core.artifacts import disk_error, exclusive
 from ris_core.errors import RisError, SuiteError
 
 OK, CELL_FAILED, INTERRUPTED = 0, 1, 130
@@ -152,7 +152,10 @@ def _measure(options: RunOptions, suite: Suite, cells: list[Cell], folder: Path,
     swallowed = io.StringIO()
     with _pytest_alone(), contextlib.redirect_stdout(swallowed), warnings.catch_warnings():
         warnings.simplefilter("ignore")  # outside of cells; within them `_Bridge` hears each warning
-        code = pytest.main(_pytest_arguments(options, folder), plugins=[bridge])
+        try:
+            code = pytest.main(_pytest_arguments(options, folder), plugins=[bridge])
+        except OSError as error:  # pytest-benchmark could not write its file
+            raise bridge.fatal or disk_error(folder, error) from error
     if bridge.fatal is not None:
         raise bridge.fatal
     if bridge.interrupted:

@@ -6,7 +6,7 @@ import pandas as pd
 import pytest
 import rasterio
 from PIL import Image
-from rasterio.transform import from_origin
+from rasterio import Affine
 
 from bench import stages
 from bench.results import StageNote
@@ -147,7 +147,7 @@ def draw_two_halves(folder: Path, size_px: int, seed: int, progress: bool) -> No
     """A scene of two classes, left and right, in place of the real one, which takes seconds."""
     ids = np.ones((1, size_px, size_px), np.uint8)
     ids[:, :, size_px // 2 :] = 2
-    place = {"transform": from_origin(0, 0, 0.2, 0.2), "crs": "EPSG:3857", "width": size_px, "height": size_px}
+    place = {"transform": Affine(0.2, 0, 0, 0, -0.2, 0), "crs": "EPSG:3857", "width": size_px, "height": size_px}
     for name, pixels in (("ortho.tif", np.repeat(ids * 90, 3, axis=0)), ("classes.tif", ids)):
         with rasterio.open(folder / name, "w", "GTiff", count=len(pixels), dtype="uint8", nodata=0, **place) as raster:
             raster.write(pixels)
