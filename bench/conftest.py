@@ -6,6 +6,7 @@
 
 import errno
 import gc
+import os
 from collections.abc import Generator, Sequence
 from pathlib import Path
 from typing import Any
@@ -39,7 +40,7 @@ def pytest_addoption(parser: pytest.Parser) -> None:
     group = parser.getgroup("ris-bench")
     group.addoption("--suite", metavar="SUITE", help="suite file, or name of one in suites/")
     group.addoption("--set", dest="suite_set", action="append", default=[], metavar="KEY=VALUE", help="override a key")
-    group.addoption("--cache", default=".ris_cache", metavar="DIR", help="folder of the artifacts")
+    group.addoption("--cache", default=os.environ.get("RIS_CACHE", ".ris_cache"), metavar="DIR", help="artifacts")
     group.addoption("--reports", default="reports", metavar="DIR", help="folder of the runs")
 
 

@@ -196,6 +196,7 @@ class RunRecord(_JsonRecord):
         finished: The same; empty while the run goes on or when it was cut off.
         status: ``"running"``, ``"ok"``, ``"failed"`` (a cell failed) or ``"interrupted"``.
         measuring: What the clock did in words: warm-up, rounds, garbage collection.
+        peak_bytes: Most memory that the process held up to the end of the last cell, training included.
     """
 
     RECORD: ClassVar[str] = "run"
@@ -215,6 +216,7 @@ class RunRecord(_JsonRecord):
     finished: str = ""
     status: str = "running"
     measuring: str = ""
+    peak_bytes: int = 0
 
     @property
     def stage_notes(self) -> list[StageNote]:

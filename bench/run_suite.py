@@ -2,6 +2,7 @@
 
 import contextlib
 import dataclasses
+import gc
 import io
 import os
 import shlex
@@ -156,6 +157,7 @@ def _measure(options: RunOptions, suite: Suite, cells: list[Cell], folder: Path,
             code = pytest.main(_pytest_arguments(options, folder), plugins=[bridge])
         except OSError as error:  # pytest-benchmark could not write its file
             raise bridge.fatal or disk_error(folder, error) from error
+    gc.collect()  # of the features and indexes, before the report is drawn; of a stage that was cut off, its workers
     if bridge.fatal is not None:
         raise bridge.fatal
     if bridge.interrupted:

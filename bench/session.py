@@ -1,7 +1,9 @@
 """One run under way: its suite, cells and folder, and the stages that it has asked for so far."""
 
 import dataclasses
+import resource
 import shutil
+import sys
 from collections.abc import Callable
 from functools import cached_property
 from pathlib import Path
@@ -25,6 +27,8 @@ from ris_core.engines import ENGINES
 from ris_core.engines.contract import Engine
 from ris_core.errors import CorpusError, SuiteError
 from ris_core.records import Hits
+
+_MAXRSS_BYTES = 1 if sys.platform == "darwin" else 1024  # Linux counts kibibytes
 
 
 @dataclasses.dataclass(eq=False)
@@ -129,7 +133,8 @@ class Session:
 
     def close(self, status: str) -> None:
         """Say in ``run.json`` how the run ended."""
-        update_run(self.folder, status=status, finished=now())
+        peak_bytes = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss * _MAXRSS_BYTES
+        update_run(self.folder, status=status, finished=now(), peak_bytes=peak_bytes)
 
     def build_result(self, cell: BuildCell, base: Base, timed: TimedBuild) -> BuildResult:
         """The row of a measured build."""

@@ -11,7 +11,7 @@ import numpy as np
 import pytest
 from PIL import Image
 
-from bench import machine, report, run_suite
+from bench import bench_cells, machine, report, run_suite
 from bench.__main__ import main
 from bench.results import BuildResult, QueryResult, read_results, read_run, result_path
 from ris_core import artifacts
@@ -166,6 +166,7 @@ def test_whole_chain_leaves_rows_tables_and_page(desk: Path, capsys: pytest.Capt
     build = next(result for result in results if isinstance(result, BuildResult))
     assert len(build.build_s) == 2
     assert record.status == "ok"
+    assert record.peak_bytes > 2**26
     assert record.corpus["trained"] == 10
     assert [note.stage for note in record.stage_notes].count("checkpoint") == 1
     assert (folder / "index.html").is_file()
@@ -357,6 +358,19 @@ def test_report_replaces_tables_of_cells_that_have_changed(desk: Path, monkeypat
     (folder / "tables" / "runtimes.csv").write_text("published", encoding="utf-8")
     assert main(["report", str(folder)]) == 0
     assert (folder / "tables" / "runtimes.csv").exists()
+
+
+def test_plain_pytest_collects_and_measures_the_same_cells(desk: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    arguments = [bench_cells.__file__, "-c", "/dev/null", "-q", "-p", "no:cacheprovider", "--suite", "small.toml"]
+    assert pytest.main([*arguments, "--collect-only"]) == 0
+    assert "test_query[colour/exact/corrected/single-1t]" in capsys.readouterr().out
+    assert not (desk / "reports").exists()
+    assert pytest.main([*arguments, "-k", "build or batch", "--set", "queries.k=4"]) == 0
+    results = read_results(only_run(desk))
+    assert [result.cell for result in results] == ["colour/exact/build-1t", "colour/exact/corrected/batch-1t"]
+    assert read_run(only_run(desk)).suite["queries"]["k"] == 4
+    assert pytest.main([*arguments, "--set", "queries.x=4"]) == 4  # pytest's status for a usage error
+    assert "unknown key 'x'" in capsys.readouterr().err
 
 
 def test_run_leaves_the_users_pytest_settings_alone(desk: Path, monkeypatch: pytest.MonkeyPatch) -> None:
