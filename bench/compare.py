@@ -17,6 +17,7 @@ from ris_core.errors import ComparabilityError
 
 _SETTING = ["cell", "n", "k"]
 _VERDICT = "other is"
+_ROUNDING = 1e-9  # means of equal shares differ in their last bits
 _MODEL_SCORES = ("final_loss", "knn_accuracy")
 _SAME, _HIGHER, _LOWER, _UNKNOWN = "same", "higher", "lower", "measured once"  # what can be told of a difference
 
@@ -105,7 +106,7 @@ def _precision_rows(base: Path, other: Path) -> pd.DataFrame:
     for (stratum, depth, cell), part in both[both["cell"] != ""].groupby(["stratum", "depth", "cell"], sort=False):
         paired = (part["precision_other"] - part["precision_base"]).to_numpy(float)
         low, high = bootstrap_interval(paired)
-        verdict = _UNKNOWN if np.isnan(low) else _HIGHER if low > 0 else _LOWER if high < 0 else _SAME
+        verdict = _UNKNOWN if np.isnan(low) else _HIGHER if low > _ROUNDING else _LOWER if high < -_ROUNDING else _SAME
         rows.append(
             {
                 "precision": f"{stratum}@{depth} {cell}",

@@ -19,6 +19,7 @@ from ris_core.records import Tiles
 _MOST_TILES = 50_000  # beyond, an even sample is drawn: a map of a country has more tiles than pixels
 _MOST_CLASSES = 9
 _OTHER = "#d9d9d9"
+_EXPECTED = {("water", "river", "lake", "sea"): (0, 9), ("wood", "forest"): (2,), ("field", "meadow", "grass"): (8, 1)}
 _CANVAS_PX = 1300
 _MOST_METRES = 2000  # a longer side is labelled in kilometres
 
@@ -139,9 +140,22 @@ def _class_colours(names: pd.Series | None) -> dict[str, str]:
     """A colour for each of the most frequent classes."""
     if names is None:
         return {}
-    most = names.value_counts().index[:_MOST_CLASSES]
+    most = [str(name) for name in names.value_counts().index[:_MOST_CLASSES]]
     palette = sns.color_palette("colorblind", 10).as_hex()
-    return {str(name): palette[i] for name, i in zip(most, (2, 8, 0, 1, 4, 5, 9, 3, 6), strict=False)}
+    free = [palette[i] for i in (8, 1, 4, 5, 3, 6, 9, 2, 0)]
+    colours = {}
+    # Who may take the colour that a reader expects comes first; the others take what is left, by frequency.
+    for name in sorted(most, key=lambda name: _expected(name) is None):
+        wish = _expected(name)
+        wished = [palette[i] for i in wish or () if palette[i] in free]
+        colours[name] = wished[0] if wished else free[0]
+        free.remove(colours[name])
+    return {name: colours[name] for name in most}
+
+
+def _expected(name: str) -> tuple[int, ...] | None:
+    """Places in the palette that suit a class by its name: water is blue, what grows is green or yellow."""
+    return next((wish for words, wish in _EXPECTED.items() if any(word in name.lower() for word in words)), None)
 
 
 def _frame(tiles: Tiles, bounds: np.ndarray) -> Frame:

@@ -204,9 +204,7 @@ def _href(path: Path, folder: Path) -> str:
 def _provenance(record: RunRecord) -> list[tuple[str, str]]:
     machine, about = record.machine, record.suite.get("about", {})
     cpu, gpu = machine.get("cpu") or {}, machine.get("gpu")
-    cores = (
-        f"{cpu.get('physical_cores')} physical, {cpu.get('logical_cores')} logical, {cpu.get('usable_cores')} usable"
-    )
+    cores = [f"{cpu.get(f'{kind}_cores')} {kind}" for kind in ("physical", "logical", "usable")]
     rows = [
         ("Run", record.run_id),
         ("Suite", PurePath(record.suite_file).name),

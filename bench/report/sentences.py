@@ -15,6 +15,7 @@ from bench.score import bootstrap_interval
 
 GOOD_RECALL = 0.9  # what "fast enough and still right" means in the sentences
 _GOOD = f"{GOOD_RECALL * 100:.0f} %"
+_ROUNDING = 1e-9  # means of equal shares differ in their last bits
 _MINUS = "\N{MINUS SIGN}"
 
 
@@ -48,11 +49,16 @@ def difference_words(differences: np.ndarray) -> tuple[str, bool]:
     mean = float(np.mean(differences))
     if np.isnan(low):
         return _signed(mean), False
-    return f"{_signed(mean)} [{_signed(low)}, {_signed(high)}]", low > 0 or high < 0
+    differs = low > _ROUNDING or high < -_ROUNDING
+    nearest = min(abs(low), abs(high))
+    # An interval that leaves out zero must not read as if it touched it.
+    digits = next((d for d in (2, 3) if round(nearest, d) > 0), 4) if differs else 2
+    mean_words, low_words, high_words = (_signed(value, digits) for value in (mean, low, high))
+    return f"{mean_words} [{low_words}, {high_words}]", differs
 
 
-def _signed(value: float) -> str:
-    text = f"{abs(value):.2f}"
+def _signed(value: float, digits: int = 2) -> str:
+    text = f"{abs(value):.{digits}f}"
     return text if float(text) == 0 else f"{'+' if value > 0 else _MINUS}{text}"
 
 
@@ -162,8 +168,9 @@ def _search_sentences(cells: pd.DataFrame, backbone: str) -> Iterator[Finding]:
 
 
 def _setting(cell: pd.Series) -> str:
-    named = {"tables": "tables", "hash_bits": "bits", "probes_per_table": "probes per table"}
-    parts = [f"{cell[name]:g} {words}" for name, words in named.items() if not pd.isna(cell[name])]
+    named = {"tables": "table{}", "hash_bits": "bit{}", "probes_per_table": "probe{} per table"}
+    known = {name: words for name, words in named.items() if not pd.isna(cell[name])}
+    parts = [f"{cell[name]:g} {words.format('s' if cell[name] != 1 else '')}" for name, words in known.items()]
     parts += [cell["other_params"]] if cell["other_params"] else []
     return f"{cell['variant']} ({', '.join(parts)})" if parts else str(cell["variant"])
 

@@ -8,6 +8,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 from matplotlib.collections import PolyCollection
+from matplotlib.colors import to_rgba
 from matplotlib.figure import Figure
 from matplotlib.text import Annotation
 from shapely.geometry import box
@@ -251,6 +252,29 @@ def test_map_draws_each_tile_at_its_place() -> None:
     assert "m east of x = 500 (EPSG:3857)" in figure.axes[0].get_xlabel()
     ring = figure.axes[0].lines[-1]
     assert np.column_stack(ring.get_data()).tolist() == [[15, 5]]
+
+
+def test_map_colours_water_blue_and_every_class_differently() -> None:
+    tiles = square_tiles(3)
+    tiles.table["label"] = [
+        "meadow",
+        "meadow",
+        "meadow",
+        "garden",
+        "garden",
+        "light_wood",
+        "yard",
+        "calm_water",
+        "river",
+    ]
+    legend = draw_map(tiles).legends[0]
+    colours = {
+        text.get_text(): patch.get_facecolor()
+        for text, patch in zip(legend.get_texts(), legend.get_patches(), strict=True)
+    }
+    assert len(set(colours.values())) == len(colours) == 6
+    blues = {to_rgba(name) for name in ("#0173b2", "#56b4e9")}
+    assert {colours["calm water"], colours["river"]} == blues
 
 
 def test_mosaic_puts_north_up_and_east_right() -> None:

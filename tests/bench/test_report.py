@@ -99,6 +99,7 @@ def test_page_tells_machine_date_tiles_and_what_went_wrong(report: Path) -> None
     assert "3 cells: 1 ok, 1 failed, 1 not measured" in shown
     assert "no room for <20 bits>" in shown
     assert "0123456789ab" in shown
+    assert "Cores 2 physical, 2 logical, 2 usable" in shown
 
 
 def test_page_shows_every_figure_with_its_caption(report: Path) -> None:
@@ -236,6 +237,7 @@ def test_difference_of_paired_scores_by_hand() -> None:
     assert words.startswith("0.00 [\N{MINUS SIGN}0.50, +0.50]")
     assert not differs
     assert difference_words(np.array([0.3])) == ("+0.30", False)
+    assert difference_words(np.full(5, 0.001)) == ("+0.001 [+0.001, +0.001]", True)
 
 
 def found_about(tables: Path, word: str) -> str:
