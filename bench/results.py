@@ -6,6 +6,7 @@ Numbers stay raw (every round, every query): tables and figures are drawn from t
 
 import dataclasses
 import json
+import os
 import re
 from collections.abc import Mapping
 from hashlib import sha256
@@ -158,7 +159,7 @@ class StageNote(_JsonRecord):
     Attributes:
         stage: ``"scene"``, ``"tiles"``, ``"checkpoint"``, ``"features"``, ``"space"`` or ``"truth"``.
         backbone: Name of the backbone's variant; empty for stages that all share.
-        folder: The artifact's folder, absolute.
+        folder: The artifact's folder, absolute; on disk relative to the run's.
         key: The artifact's key.
         reused: Whether it was in the cache already.
         wall_s: Seconds that it took when it was made.
@@ -273,9 +274,11 @@ def read_results(run_folder: Path) -> list[Result]:
 
 
 def write_run(run_folder: Path, record: RunRecord) -> None:
-    """Put ``run.json`` on disk, whole."""
+    """Put ``run.json`` on disk, whole; the artifacts' folders stand there relative to the run's."""
     run_folder.mkdir(parents=True, exist_ok=True)
-    write_json(run_folder / RUN, record.to_json())
+    here = run_folder.resolve()
+    stages = [{**stage, "folder": os.path.relpath(stage["folder"], here)} for stage in record.stages]
+    write_json(run_folder / RUN, dataclasses.replace(record, stages=stages).to_json())
 
 
 def read_run(run_folder: Path) -> RunRecord:
@@ -284,7 +287,10 @@ def read_run(run_folder: Path) -> RunRecord:
     Raises:
         ArtifactError: If the folder is not a run.
     """
-    return RunRecord.from_json(_read_json(run_folder / RUN), str(run_folder / RUN))
+    record = RunRecord.from_json(_read_json(run_folder / RUN), str(run_folder / RUN))
+    here = run_folder.resolve()
+    stages = [{**stage, "folder": os.path.normpath(here / stage["folder"])} for stage in record.stages]
+    return dataclasses.replace(record, stages=stages)
 
 
 def _read_json(path: Path) -> dict[str, Any]:

@@ -60,6 +60,16 @@ def test_run_comes_back_unchanged(tmp_path: Path) -> None:
     assert read_run(tmp_path / "run").stage_notes == [note]
 
 
+def test_run_on_disk_names_no_absolute_folder(tmp_path: Path) -> None:
+    note = StageNote("tiles", "", str(tmp_path / "cache" / "tiles-1"), "1", False, 2.5)
+    write_run(tmp_path / "run", dataclasses.replace(RUN, stages=[note.to_json()]))
+    text = (tmp_path / "run" / "run.json").read_text(encoding="utf-8")
+    assert json.loads(text)["stages"][0]["folder"] == "../cache/tiles-1"
+    assert str(tmp_path) not in text
+    (tmp_path / "run").rename(tmp_path / "moved")
+    assert read_run(tmp_path / "moved").stage_notes == [note]
+
+
 def test_folder_that_is_no_run_is_refused(tmp_path: Path) -> None:
     with pytest.raises(ArtifactError, match="Name the folder of a run"):
         read_run(tmp_path)
