@@ -1,4 +1,4 @@
-"""``python -m bench run | list | report | compare | inspect | doctor``; ``ris-bench`` is the same command."""
+"""``python -m bench run | list | report | publish | compare | inspect | doctor``; ``ris-bench`` is the same command."""
 
 import argparse
 import os
@@ -85,6 +85,13 @@ def _report(options: argparse.Namespace) -> int:
     return 0
 
 
+def _publish(options: argparse.Namespace) -> int:
+    from bench.publish import publish_run
+
+    print(publish_run(options.run, options.target))
+    return 0
+
+
 def _compare(options: argparse.Namespace) -> int:
     from bench.compare import compare_runs
 
@@ -131,6 +138,11 @@ def _parser() -> argparse.ArgumentParser:
     report = commands.add_parser("report", help="draw a run's tables, figures and page anew")
     report.add_argument("run", type=Path, metavar="RUN", help="folder of the run")
     report.set_defaults(command=_report)
+
+    publish = commands.add_parser("publish", help="copy a run's report, without pictures and paths, to be kept by git")
+    publish.add_argument("run", type=Path, metavar="RUN", help="folder of the run")
+    publish.add_argument("target", type=Path, metavar="TARGET", help="folder to make, such as reports/reference/mine")
+    publish.set_defaults(command=_publish)
 
     compare = commands.add_parser("compare", help="compare two runs; times only of one machine")
     compare.add_argument("base", type=Path, metavar="RUN")
