@@ -1,4 +1,4 @@
-"""``python -m bench run | list | report | publish | compare | inspect | doctor``; ``ris-bench`` is the same command."""
+"""The command line: ``python -m bench COMMAND``, or ``ris-bench COMMAND``; ``--help`` lists the commands."""
 
 import argparse
 import os
@@ -92,6 +92,13 @@ def _publish(options: argparse.Namespace) -> int:
     return 0
 
 
+def _export(options: argparse.Namespace) -> int:
+    from bench.trec_export import export_run
+
+    print(export_run(options.run, options.target))
+    return 0
+
+
 def _compare(options: argparse.Namespace) -> int:
     from bench.compare import compare_runs
 
@@ -143,6 +150,11 @@ def _parser() -> argparse.ArgumentParser:
     publish.add_argument("run", type=Path, metavar="RUN", help="folder of the run")
     publish.add_argument("target", type=Path, metavar="TARGET", help="folder to make, such as reports/reference/mine")
     publish.set_defaults(command=_publish)
+
+    export = commands.add_parser("export", help="write a run's judgments and answers as TREC files")
+    export.add_argument("run", type=Path, metavar="RUN", help="folder of the run")
+    export.add_argument("target", type=Path, metavar="TARGET", help="folder for judgments.qrels and *.run")
+    export.set_defaults(command=_export)
 
     compare = commands.add_parser("compare", help="compare two runs; times only of one machine")
     compare.add_argument("base", type=Path, metavar="RUN")
