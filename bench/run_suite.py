@@ -157,7 +157,7 @@ def _measure(options: RunOptions, suite: Suite, cells: list[Cell], folder: Path,
             code = pytest.main(_pytest_arguments(options, folder), plugins=[bridge])
         except OSError as error:  # pytest-benchmark could not write its file
             raise bridge.fatal or disk_error(folder, error) from error
-    gc.collect()  # of the features and indexes, before the report is drawn; of a stage that was cut off, its workers
+    gc.collect()  # of the features and indexes, before the report is drawn
     if bridge.fatal is not None:
         raise bridge.fatal
     if bridge.interrupted:
