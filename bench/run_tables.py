@@ -32,13 +32,14 @@ def backbone_notes(record: RunRecord) -> dict[str, dict[str, Any]]:
         features = _of(stages, "features", entry["name"])
         if features is None:
             continue
-        space = _of(stages, "space", entry["name"])
+        space, trained = (_of(stages, stage, entry["name"]) for stage in ("space", "checkpoint"))
         notes[entry["name"]] = {
             "model": entry["spec"]["model"],
             "weights": _weights_words(entry),
             "tiles": features.notes.get("n"),
             **features.notes,
             "knn_accuracy": None if space is None else space.notes.get("knn_accuracy"),
+            "train_tiles": None if trained is None else trained.notes.get("n"),
         }
     return notes
 

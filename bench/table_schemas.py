@@ -122,6 +122,7 @@ SCHEMAS: dict[str, dict[str, str]] = {
         "norm_mean": NUMBER,
         "norm_std": NUMBER,
         "knn_accuracy": NUMBER,
+        "train_tiles": WHOLE,
     },
 }
 

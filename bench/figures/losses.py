@@ -25,7 +25,8 @@ def draw_losses(tables: Path) -> Figure | None:
     looks = backbone_looks(models["backbone"] if len(models) else losses["backbone"])
     has_entropy = losses["teacher_entropy"].notna().any()
     epochs = losses.groupby("backbone")["epoch"].size()
-    tiles = f" on {span(models['tiles'].dropna())} tiles" if len(models) and models["tiles"].notna().any() else ""
+    has_tiles = len(models) and models["train_tiles"].notna().any()
+    tiles = f" on {span(models['train_tiles'].dropna())} tiles" if has_tiles else ""
     explained = (
         " Entropy falling to 0 or staying at its ceiling, ln(outputs), would be collapse: the teacher then gives every "
         "tile the same answer."

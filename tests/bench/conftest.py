@@ -121,7 +121,8 @@ def models() -> pd.DataFrame:
         {"backbone": name, "model": "vit_tiny_patch16_224", "weights": "dino" if name in ("tiny", "mini") else "random",
          "parameters": 1_234_567, "d": 128, "tiles": 4000, "train_epochs": 6 if name in ("tiny", "mini") else None,
          "train_s": 132.0 if name in ("tiny", "mini") else None, "epoch_s": 22.0, "final_loss": 5.3, "extract_s": 20.0,
-         "tiles_per_s": 200.0, "norm_mean": 11.0, "norm_std": 1.2, "knn_accuracy": level}
+         "tiles_per_s": 200.0, "norm_mean": 11.0, "norm_std": 1.2, "knn_accuracy": level,
+         "train_tiles": 2000 if name in ("tiny", "mini") else None}
         for name, level in BACKBONES.items()
     ])  # fmt: skip
 

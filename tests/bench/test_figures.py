@@ -37,7 +37,7 @@ COUNTS = {
     "query_slip": "500 queries",
     "precision_by_difficulty": "10 to 20 judged queries",
     "precision_by_concept": "number of judged queries",
-    "training_losses": "6 epochs on 4,000 tiles",
+    "training_losses": "6 epochs on 2,000 tiles",
 }
 
 
