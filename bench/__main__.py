@@ -9,14 +9,14 @@ from pathlib import Path
 
 from ris_core.errors import RisError
 
-BAD_INPUT, INTERRUPTED = 2, 130
+REGRESSION, BAD_INPUT, INTERRUPTED = 1, 2, 130
 
 
 def main(arguments: Sequence[str] | None = None) -> int:
     """Run one command.
 
     Returns:
-        0, 1 if a cell failed, 2 if the input is at fault (the message is on stderr), 130 after Ctrl-C.
+        0, 1 if a cell failed or a gate did, 2 if the input is at fault (the message is on stderr), 130 after Ctrl-C.
     """
     options = _parser().parse_args(arguments)
     # libgomp reads this when torch is imported. Its threads spin for milliseconds at each barrier by default: with one
@@ -53,20 +53,20 @@ def _treat_termination_as_interrupt() -> None:
 
 
 def _run(options: argparse.Namespace) -> int:
+    from bench.repeat import repeat_suite
     from bench.run_suite import RunOptions, run_suite
 
-    return run_suite(
-        RunOptions(
-            suite=options.suite,
-            overrides=tuple(options.set),
-            resume=options.resume,
-            keyword=options.k,
-            stop_at_failure=options.x,
-            cache=options.cache,
-            reports=options.reports,
-            run_id=options.run_id,
-        )
+    chosen = RunOptions(
+        suite=options.suite,
+        overrides=tuple(options.set),
+        resume=options.resume,
+        keyword=options.k,
+        stop_at_failure=options.x,
+        cache=options.cache,
+        reports=options.reports,
+        run_id=options.run_id,
     )
+    return run_suite(chosen) if options.repeat is None else repeat_suite(chosen, options.repeat)
 
 
 def _list(options: argparse.Namespace) -> int:
@@ -99,10 +99,33 @@ def _export(options: argparse.Namespace) -> int:
     return 0
 
 
+def _score(options: argparse.Namespace) -> int:
+    from bench.trec_score import score_page, score_runs, write_scores
+
+    scored = score_runs(options.qrels, options.runs, options.k or [10])
+    if options.csv is not None:
+        write_scores(scored, options.csv)
+    print(score_page(scored), end="")
+    return 0
+
+
 def _compare(options: argparse.Namespace) -> int:
     from bench.compare import compare_runs
+    from bench.gate import gate_runs, parse_thresholds
 
-    print(compare_runs(options.base, options.other, scores_only=options.scores_only))
+    if not options.gate and not options.threshold:
+        print(compare_runs(options.base, options.run, scores_only=options.scores_only), end="")
+        return 0
+    thresholds = parse_thresholds(options.threshold)
+    gate = gate_runs(options.base, options.run, thresholds, scores_only=options.scores_only)
+    print(gate.markdown(), end="")
+    return 0 if gate.is_passed else REGRESSION
+
+
+def _rank(options: argparse.Namespace) -> int:
+    from bench.rank_runs import rank_runs
+
+    print(rank_runs(options.runs, options.out, options.recall), end="")
     return 0
 
 
@@ -136,6 +159,7 @@ def _parser() -> argparse.ArgumentParser:
     run.add_argument("--cache", type=Path, default=cache, metavar="DIR", help="artifacts (default: %(default)s)")
     run.add_argument("--reports", type=Path, default=Path("reports"), metavar="DIR", help="runs (default: %(default)s)")
     run.add_argument("--run-id", metavar="ID", help="name of the new run (default: date and time)")
+    run.add_argument("--repeat", type=int, metavar="N", help="A/A test: measure N runs and gate each by the one before")
     run.set_defaults(command=_run)
 
     cells = commands.add_parser("list", help="print the ids of a suite's cells")
@@ -156,11 +180,32 @@ def _parser() -> argparse.ArgumentParser:
     export.add_argument("target", type=Path, metavar="TARGET", help="folder for judgments.qrels and *.run")
     export.set_defaults(command=_export)
 
+    score = commands.add_parser("score", help="score TREC run files of any system against a qrels file")
+    score.add_argument("qrels", type=Path, metavar="QRELS", help="judgments")
+    score.add_argument("runs", type=Path, nargs="+", metavar="RUN", help="answers of one system")
+    score.add_argument("--k", type=int, action="append", metavar="K", help="depth, may be repeated (default: 10)")
+    score.add_argument("--csv", type=Path, metavar="FILE", help="write the score of each topic")
+    score.set_defaults(command=_score)
+
     compare = commands.add_parser("compare", help="compare two runs; times only of one machine")
-    compare.add_argument("base", type=Path, metavar="RUN")
-    compare.add_argument("other", type=Path, metavar="RUN")
+    compare.add_argument("base", type=Path, metavar="BASE", help="folder of the earlier run")
+    compare.add_argument("run", type=Path, metavar="RUN", help="folder of the run")
     compare.add_argument("--scores-only", action="store_true", help="leave times out: any two machines will do")
+    compare.add_argument("--gate", action="store_true", help="end with status 1 if a cell became worse")
+    compare.add_argument(
+        "--threshold",
+        action="append",
+        default=[],
+        metavar="METRIC=LOSS",
+        help="gate, and let a metric lose so much, such as time=0.2",
+    )
     compare.set_defaults(command=_compare)
+
+    rank = commands.add_parser("rank", help="rank engines over the data sets of runs from one machine")
+    rank.add_argument("runs", type=Path, nargs="+", metavar="RUN", help="folder of a run")
+    rank.add_argument("--out", type=Path, required=True, metavar="DIR", help="folder for table and figure")
+    rank.add_argument("--recall", type=_fraction, default=0.9, metavar="R", help="least recall (default: %(default)s)")
+    rank.set_defaults(command=_rank)
 
     inspect = commands.add_parser("inspect", help="facts of a raster")
     inspect.add_argument("raster", type=Path, metavar="RASTER")
@@ -172,6 +217,13 @@ def _parser() -> argparse.ArgumentParser:
     doctor.add_argument("--cache", type=Path, default=cache, metavar="DIR", help=argparse.SUPPRESS)
     doctor.set_defaults(command=_doctor)
     return parser
+
+
+def _fraction(text: str) -> float:
+    value = float(text)
+    if not 0 <= value <= 1:
+        raise argparse.ArgumentTypeError(f"{text} is not in [0, 1]")
+    return value
 
 
 def _add_suite(parser: argparse.ArgumentParser) -> None:

@@ -8,6 +8,7 @@ import dataclasses
 
 import numpy as np
 
+from bench.places import countable
 from ris_core.errors import SearchError
 from ris_core.records import PADDING_ID, Features, Hits
 
@@ -21,12 +22,14 @@ class Answers:
     Attributes:
         hits: (q, k) ids and recomputed distances, in the engine's order, padded where it gave fewer.
         shorter_than_k_frac: Share of queries with fewer than k different tiles other than their own.
-        self_first_frac: Share of queries whose own tile came first.
+        self_first_frac: Share of the queries whose tile is in the base to which it came first; NaN for none such.
+        self_missed_frac: Share of the same queries to which it did not come at all.
     """
 
     hits: Hits
     shorter_than_k_frac: float
     self_first_frac: float
+    self_missed_frac: float
 
 
 def squared_distances(base: np.ndarray, queries: np.ndarray, rows: np.ndarray) -> np.ndarray:
@@ -57,32 +60,26 @@ def check_answers(rows: np.ndarray, base: Features, queries: np.ndarray, query_r
         rows: (q, at least k) int64 rows of the base, nearest first, padded with -1.
         base: The indexed features.
         queries: (q, d) float32 queries in the base's space.
-        query_rows: (q,) the queries' own rows in the base, which are dropped.
+        query_rows: (q,) the queries' own rows in the base, which are dropped; -1 for a query that is not in it.
         k: Length of the answer lists.
 
     Raises:
         SearchError: If the engine's answer is of another shape, or names rows that do not exist.
     """
+    if type(rows) is not np.ndarray or rows.dtype.kind not in "iu":
+        kind = getattr(rows, "dtype", type(rows).__name__)
+        raise SearchError(f"the engine answered rows that are {kind}; allowed is an array of whole numbers.")
     if rows.ndim != 2 or len(rows) != len(queries) or rows.shape[1] < k:
         raise SearchError(f"the engine answered {len(queries)} queries at k = {k} by rows of shape {rows.shape}.")
     if rows.size and (rows.min() < PADDING_ID or rows.max() >= len(base)):
         raise SearchError(f"the engine answered rows from {rows.min()} to {rows.max()}; the base has {len(base)}.")
-    self_first = rows[:, 0] == query_rows
-    good = (rows >= 0) & (rows != query_rows[:, None]) & _first_mentions(rows)
+    is_tile = query_rows >= 0
+    own = rows[is_tile] == query_rows[is_tile, None]
+    first, missed = (own[:, 0].mean(), 1 - own.any(axis=1).mean()) if is_tile.any() else (np.nan, np.nan)
+    good = countable(rows, query_rows)
     order = np.argsort(~good, axis=1, kind="stable")
     kept = np.take_along_axis(np.where(good, rows, PADDING_ID), order, axis=1)[:, :k].astype(np.int64)
     distances = squared_distances(base.values, queries, kept)
     ids = np.where(kept >= 0, base.ids[kept], PADDING_ID)
     short = (kept < 0).any(axis=1)
-    return Answers(Hits(ids, distances), float(short.mean()), float(self_first.mean()))
-
-
-def _first_mentions(rows: np.ndarray) -> np.ndarray:
-    """(q, m) bool: is this the first place at which its line names this row?"""
-    order = np.argsort(rows, axis=1, kind="stable")
-    ordered = np.take_along_axis(rows, order, axis=1)
-    fresh = np.ones(rows.shape, bool)
-    fresh[:, 1:] = ordered[:, 1:] != ordered[:, :-1]
-    first = np.empty(rows.shape, bool)
-    np.put_along_axis(first, order, fresh, axis=1)
-    return first
+    return Answers(Hits(ids, distances), float(short.mean()), float(first), float(missed))

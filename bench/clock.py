@@ -1,140 +1,115 @@
-"""The clock: pytest-benchmark around an engine's own calls, everything else outside it."""
+"""The clock: between two readings runs the engine's own call and nothing else.
+
+It runs in a process of its own (`bench.worker`), which has loaded neither pytest nor, unless an engine did, torch.
+"""
 
 import contextlib
 import dataclasses
 import gc
+import sys
 import time
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from typing import Any
 
 import numpy as np
-from pytest_benchmark.fixture import BenchmarkFixture
 
-from bench.suite import SINGLE, MeasureSpec
-from bench.threads import limited_threads
-from ris_core.engines.contract import Engine, EngineKind
+from ris_core.engines.contract import Engine
 
-
-@dataclasses.dataclass(frozen=True, eq=False)
-class TimedBuild:
-    """An engine and what its builds took.
-
-    Attributes:
-        engine: The engine of the last round.
-        times_s: Seconds of each round.
-        threads_seen: Pools and their threads while the clock ran.
-    """
-
-    engine: Engine
-    times_s: list[float]
-    threads_seen: dict[str, int]
+SINGLE, BATCH = "single", "batch"
 
 
-@dataclasses.dataclass(frozen=True, eq=False)
-class TimedQueries:
-    """An engine's answers and what they took.
+@dataclasses.dataclass(frozen=True)
+class Rounds:
+    """How often the clock runs, see `bench.suite.MeasureSpec`."""
 
-    Attributes:
-        rows: (q, k) int64 rows of the base, as the engine gave them.
-        times_s: Seconds; one a query in single mode, one a pass over all queries in batch mode.
-        threads_seen: Pools and their threads while the clock ran.
-    """
-
-    rows: np.ndarray
-    times_s: list[float]
-    threads_seen: dict[str, int]
+    rounds: int = 5
+    slow_build_s: float = 10.0
+    slow_rounds: int = 1
+    warmup: int = 1
 
 
 @dataclasses.dataclass(frozen=True, eq=False)
 class Asking:
-    """What an engine is asked under the clock.
+    """What an engine is asked.
 
     Attributes:
-        engine: The engine.
         queries: (q, d) float32, C-contiguous.
         k: Length of the answers, the queries' own tiles included.
         params: The engine's query parameters.
         threads: Threads that it may use.
     """
 
-    engine: Engine
     queries: np.ndarray
     k: int
     params: Any
     threads: int
 
-    def search(self, part: slice) -> np.ndarray:
-        """Rows for some of the queries."""
-        return self.engine.search(self.queries[part], self.k, self.params, self.threads)[0]
 
+def time_builds(build: Callable[[], Engine], rounds: Rounds) -> tuple[Engine, list[float], bool]:
+    """Build an index several times; the index before is freed outside the clock.
 
-def time_builds(
-    clock: BenchmarkFixture,
-    kind: EngineKind,
-    base: np.ndarray,
-    params: Any,
-    threads: int,
-    spec: MeasureSpec,
-) -> TimedBuild:
-    """Build an index several times under the clock.
+    The untimed builds before warm the caches and tell whether builds are slow.
 
-    The first, untimed build warms the caches and tells whether builds are slow.
+    Returns:
+        The engine of the last round, the seconds of each round, and whether builds are slow.
     """
-    engines: list[Engine] = []
-
-    def build() -> None:
-        engines.append(kind.build(base, params, threads))
-
-    def clear() -> None:
-        engines.clear()  # the index before is freed outside the clock
-
-    gc.collect()
-    with limited_threads(threads) as seen:
-        start = time.perf_counter()
-        for _ in range(spec.warmup):
-            clear()
-            build()
-        slow = time.perf_counter() - start > spec.slow_build_s * max(1, spec.warmup)
-        with _noted(clock):
-            clock.pedantic(build, setup=clear, rounds=spec.slow_rounds if slow else spec.rounds, iterations=1)
-    return TimedBuild(engines[-1], clock_times(clock), seen)
+    start_ns = time.perf_counter_ns()
+    for _ in range(rounds.warmup):
+        build()
+    slow = (time.perf_counter_ns() - start_ns) * 1e-9 > rounds.slow_build_s * max(1, rounds.warmup)
+    engine, times_s = None, []
+    with collection_off():
+        for _ in range(rounds.slow_rounds if slow else rounds.rounds):
+            engine = None
+            synchronize()
+            start_ns = time.perf_counter_ns()
+            engine = build()
+            synchronize()
+            times_s.append((time.perf_counter_ns() - start_ns) * 1e-9)
+    assert engine is not None  # there is at least one round
+    return engine, times_s, slow
 
 
-def time_queries(clock: BenchmarkFixture, asking: Asking, mode: str, spec: MeasureSpec) -> TimedQueries:
-    """Ask all queries under the clock, one a call or all in one."""
-    q = len(asking.queries)
-    parts = [slice(i, i + 1) for i in range(q)] if mode == SINGLE else [slice(0, q)] * spec.rounds
-    answers: list[np.ndarray] = []
-    pending = iter([*([parts[0]] * spec.warmup), *parts])
+def time_queries(engine: Engine, asking: Asking, mode: str, rounds: Rounds) -> tuple[np.ndarray, list[float]]:
+    """Ask all queries, in single mode each once and alone, in batch mode all together in several rounds.
 
-    def search(part: slice) -> None:
-        answers.append(asking.search(part))
+    Before come untimed calls of the same kind.
 
-    gc.collect()
-    with limited_threads(asking.threads) as seen, _noted(clock):
-        clock.pedantic(
-            search,
-            setup=lambda: ((next(pending),), {}),
-            rounds=len(parts),
-            warmup_rounds=spec.warmup,
-            iterations=1,
-        )
-    timed = answers[spec.warmup :]
-    return TimedQueries(np.concatenate(timed) if mode == SINGLE else timed[-1], clock_times(clock), seen)
+    Returns:
+        (q, k) int64 rows as the engine gave them, in batch mode those of the last round; and the seconds of each call.
+    """
+    queries, k, params, threads = asking.queries, asking.k, asking.params, asking.threads
+    queries.setflags(write=False)  # an engine that changed them would change what it is held against
+    parts = [queries[i : i + 1] for i in range(len(queries))] if mode == SINGLE else [queries] * rounds.rounds
+    answers, times_s = [], []
+    for _ in range(rounds.warmup):
+        engine.search(parts[0], k, params, threads)
+    with collection_off():
+        for part in parts:
+            synchronize()
+            start_ns = time.perf_counter_ns()
+            answer = engine.search(part, k, params, threads)
+            synchronize()
+            times_s.append((time.perf_counter_ns() - start_ns) * 1e-9)
+            answers.append(answer[0].copy())  # now: what an engine writes into its buffer later does not count
+    return np.concatenate(answers) if mode == SINGLE else answers[-1], times_s
 
 
 @contextlib.contextmanager
-def _noted(clock: BenchmarkFixture) -> Iterator[None]:
-    """Mark a measurement that Ctrl-C cut off, so that pytest-benchmark does not look for its statistics."""
-    is_whole = False
+def collection_off() -> Iterator[None]:
+    """Collect garbage now, and not again until the end."""
+    was_on = gc.isenabled()
+    gc.collect()
+    gc.disable()
     try:
         yield
-        is_whole = True
     finally:
-        clock.has_error = clock.has_error or not is_whole
+        if was_on:
+            gc.enable()
 
 
-def clock_times(clock: BenchmarkFixture) -> list[float]:
-    """Seconds of each timed round, in order."""
-    stats: Any = clock.stats  # None before the first round
-    return [float(seconds) for seconds in stats.stats.data]
+def synchronize() -> None:
+    """Wait for a GPU to finish what it was given; nothing where no engine has loaded torch or used CUDA."""
+    torch = sys.modules.get("torch")
+    if torch is not None and torch.cuda.is_initialized():
+        torch.cuda.synchronize()

@@ -8,6 +8,7 @@ import numpy as np
 import pandas as pd
 from tabulate import tabulate
 
+from bench.inference import ALPHA, holm, paired_permutation_test
 from bench.machine import commit_words, compare_machines, compare_versions, describe
 from bench.results import RunRecord, read_run
 from bench.run_tables import TABLES
@@ -17,16 +18,18 @@ from ris_core.errors import ComparabilityError
 
 _SETTING = ["cell", "n", "k"]
 _VERDICT = "other is"
-_ROUNDING = 1e-9  # means of equal shares differ in their last bits
+_ROUNDING = 1e-9  # equal shares that were divided differently differ in their last bits
 _MODEL_SCORES = ("final_loss", "knn_accuracy")
-_SAME, _HIGHER, _LOWER, _UNKNOWN = "same", "higher", "lower", "measured once"  # what can be told of a difference
+_WORDS = ("higher", "lower", "no difference shown", "equal", "measured once")
+_HIGHER, _LOWER, _SAME, _EQUAL, _UNKNOWN = _WORDS
 
 
 def compare_runs(base: Path, other: Path, *, scores_only: bool = False) -> str:
     """Scores, and times, that two runs have in common, as Markdown.
 
-    Precision is compared on the same queries, with a 95 % bootstrap interval of the paired difference; recall by its
-    own intervals; times by the ratio of medians, which counts where the quartiles lie apart.
+    Precision is compared on the same queries: a 95 % bootstrap interval of the paired difference, and a paired
+    permutation test, its p value adjusted by Holm for all rows in which any query differs, so that chance alone calls
+    none higher or lower. Recall and times differ where their 95 % intervals lie apart.
 
     Args:
         base: Folder of the run to compare with.
@@ -37,13 +40,7 @@ def compare_runs(base: Path, other: Path, *, scores_only: bool = False) -> str:
         ComparabilityError: If the machines differ and times are asked for, or the runs have no cell in common.
         ArtifactError: If a folder is no run, or its tables are missing or damaged.
     """
-    records = read_run(base), read_run(other)
-    differences = compare_machines(records[0].machine, records[1].machine)
-    if differences and not scores_only:
-        raise ComparabilityError(
-            f"{base} and {other} were measured on different machines, so their times must not be compared. "
-            f"{'; '.join(differences)}. Compare their scores alone with --scores-only, or measure both on one machine."
-        )
+    records = read_pair(base, other, scores_only=scores_only)
     parts = {
         "Precision": _precision_rows(base, other),
         "Recall": _recall_rows(base, other),
@@ -56,27 +53,40 @@ def compare_runs(base: Path, other: Path, *, scores_only: bool = False) -> str:
             f"{base} and {other} have no cell of equal id, tiles and k in common. Compare runs of one suite, "
             "measured on one corpus."
         )
-    lines = [*_head(*records), *_changes(*records, differences)]
+    names = (f"{record.suite_name} {record.run_id}" for record in records)
+    lines = [f"# {' | '.join(names)}", "", *run_lines(*records)]
     for title, part in parts.items():
         lines += ["", f"## {title}", "", _grid(part)]
     return "\n".join(lines) + "\n"
 
 
-def _head(base: RunRecord, other: RunRecord) -> Iterator[str]:
-    yield f"# {base.suite_name} {base.run_id} | {other.suite_name} {other.run_id}"
-    yield ""
+def read_pair(base: Path, other: Path, *, scores_only: bool) -> tuple[RunRecord, RunRecord]:
+    """The records of two runs.
+
+    Raises:
+        ComparabilityError: If the machines differ, unless only scores are asked for.
+        ArtifactError: If a folder is no run.
+    """
+    records = read_run(base), read_run(other)
+    differences = compare_machines(records[0].machine, records[1].machine)
+    if differences and not scores_only:
+        raise ComparabilityError(
+            f"{base} and {other} were measured on different machines, so their times must not be compared. "
+            f"{'; '.join(differences)}. Compare their scores alone with --scores-only, or measure both on one machine."
+        )
+    return records
+
+
+def run_lines(base: RunRecord, other: RunRecord) -> Iterator[str]:
+    """When and where both were measured, and what besides their results differs: it may be a difference' cause."""
     for word, record in (("base", base), ("other", other)):
         tiles = record.corpus.get("indexed", "?")
         commit = commit_words(record.machine.get("commit"))
         yield f"- {word}: {record.started}, {tiles} tiles, {describe(record.machine)}, commit {commit}"
-
-
-def _changes(base: RunRecord, other: RunRecord, machines: list[str]) -> Iterator[str]:
-    """What differs between the runs besides their results; it may be the cause of a difference."""
     groups = {
-        "Different machines": machines,
+        "Different machines": compare_machines(base.machine, other.machine),
         "Different versions": compare_versions(base.machine, other.machine),
-        "Different suites": [key for key, *_ in _changed(base.suite, other.suite)],
+        "Different suites": [key for key, *_ in changed_settings(base.suite, other.suite)],
     }
     if base.corpus.get("tiles_key") != other.corpus.get("tiles_key"):
         groups["Different tiles"] = ["no difference below is the program's alone"]
@@ -85,13 +95,27 @@ def _changes(base: RunRecord, other: RunRecord, machines: list[str]) -> Iterator
             yield f"- {title}: {'; '.join(found)}"
 
 
-def _changed(base: Any, other: Any, path: str = "") -> Iterator[tuple[str, Any, Any]]:
-    """Keys of nested settings whose values differ, such as ``queries.k``."""
+def changed_settings(base: Any, other: Any, path: str = "") -> Iterator[tuple[str, Any, Any]]:
+    """Keys of nested settings whose values differ, such as ``queries.k``, with both values.
+
+    Items of a list that bear names are compared by name. Of paths the last name counts, so that two checkouts of one
+    tree have the same settings; which tiles were cut is told by their key.
+    """
+    base, other = _by_name(base), _by_name(other)
     if isinstance(base, Mapping) and isinstance(other, Mapping):
-        for key in sorted(base.keys() | other.keys()):
-            yield from _changed(base.get(key), other.get(key), f"{path}.{key}".lstrip("."))
-    elif base != other:
+        for key in [*base, *(key for key in other if key not in base)]:
+            yield from changed_settings(base.get(key), other.get(key), f"{path}.{key}".lstrip("."))
+    elif _last_name(base) != _last_name(other):
         yield path, base, other
+
+
+def _last_name(setting: Any) -> Any:
+    return Path(setting).name if isinstance(setting, str) else setting
+
+
+def _by_name(settings: Any) -> Any:
+    named = isinstance(settings, list) and all(isinstance(item, Mapping) and "name" in item for item in settings)
+    return {item["name"]: item for item in settings} if named else settings
 
 
 def _read(run_folder: Path, name: str) -> pd.DataFrame:
@@ -102,20 +126,24 @@ def _precision_rows(base: Path, other: Path) -> pd.DataFrame:
     """Mean precision of each stratum and searcher over the queries that both runs judged."""
     keys = ["stratum", "depth", "cell", "query_id"]
     both = _read(base, "nn_precision").merge(_read(other, "nn_precision"), on=keys, suffixes=("_base", "_other"))
+    groups = list(both[both["cell"] != ""].groupby(["stratum", "depth", "cell"], sort=False))
+    paired = [(part["precision_other"] - part["precision_base"]).to_numpy(np.float64) for _, part in groups]
+    paired = [np.where(np.abs(each) < _ROUNDING, 0.0, each) for each in paired]
+    # Equal answers are no test: nothing could have made their p value small (Tarone 1990).
+    adjusted = holm([paired_permutation_test(each) if each.any() else np.nan for each in paired])
     rows = []
-    for (stratum, depth, cell), part in both[both["cell"] != ""].groupby(["stratum", "depth", "cell"], sort=False):
-        paired = (part["precision_other"] - part["precision_base"]).to_numpy(float)
-        low, high = bootstrap_interval(paired)
-        verdict = _UNKNOWN if np.isnan(low) else _HIGHER if low > _ROUNDING else _LOWER if high < -_ROUNDING else _SAME
+    for ((stratum, depth, cell), part), each, p in zip(groups, paired, adjusted, strict=True):
+        low, high = bootstrap_interval(each)
         rows.append(
             {
                 "precision": f"{stratum}@{depth} {cell}",
                 "queries": len(part),
                 "base": part["precision_base"].mean(),
                 "other": part["precision_other"].mean(),
-                "difference": paired.mean(),
+                "difference": each.mean(),
                 "95 % interval": "" if np.isnan(low) else f"[{low:+.3f}, {high:+.3f}]",
-                _VERDICT: verdict,
+                "p (Holm)": "" if np.isnan(p) else f"{p:.2g}",
+                _VERDICT: _EQUAL if np.isnan(p) else _SAME if p >= ALPHA else _HIGHER if each.mean() > 0 else _LOWER,
             }
         )
     return pd.DataFrame(rows)
@@ -158,16 +186,18 @@ def _model_rows(base: Path, other: Path) -> pd.DataFrame:
 
 
 def _time_rows(base: Path, other: Path) -> pd.DataFrame:
-    """Medians and their ratio; a ratio counts where the quartiles of one lie outside those of the other."""
+    """Medians and their ratio; a ratio counts where the intervals over processes and rounds lie apart."""
     both = _both(base, other, "runtimes", ["quantity", "unit", "backbone", "cell", "n"])
     rows = []
     for _, row in both.iterrows():
-        known = not any(pd.isna(row[f"{end}_{run}"]) for end in ("q1", "q3") for run in ("base", "other"))
-        above, below = known and row["q1_other"] > row["q3_base"], known and row["q3_other"] < row["q1_base"]
+        known = not any(pd.isna(row[f"{end}_{run}"]) for end in ("ci_low", "ci_high") for run in ("base", "other"))
+        above = known and row["ci_low_other"] > row["ci_high_base"]
+        below = known and row["ci_high_other"] < row["ci_low_base"]
         rows.append(
             {
                 "time": f"{row['quantity']} {row['cell'] or row['backbone']}",
                 "unit": row["unit"],
+                "processes": f"{row['processes_base']}, {row['processes_other']}",
                 "rounds": f"{row['rounds_base']}, {row['rounds_other']}",
                 "base": row["median_base"],
                 "other": row["median_other"],
@@ -190,6 +220,6 @@ def _grid(rows: pd.DataFrame) -> str:
     if "difference" in rows:
         text["difference"] = [f"{value:+.3f}" for value in rows["difference"]]
     counts = rows[_VERDICT].value_counts().to_dict() if _VERDICT in rows else {}
-    summary = ", ".join(f"{counts[word]} {word}" for word in (_HIGHER, _LOWER, _SAME, _UNKNOWN) if word in counts)
+    summary = ", ".join(f"{counts[word]} {word}" for word in _WORDS if word in counts)
     grid = tabulate(text.to_numpy().tolist(), headers=list(text.columns), tablefmt="github", disable_numparse=True)
-    return f"Of {len(rows)} the other run is: {summary}.\n\n{grid}" if summary else grid
+    return f"Of {len(rows)}: {summary}.\n\n{grid}" if summary else grid

@@ -5,7 +5,6 @@
 """
 
 import errno
-import gc
 import os
 from collections.abc import Generator, Sequence
 from pathlib import Path
@@ -13,17 +12,16 @@ from typing import Any
 
 import pytest
 
-from bench.cells import BuildCell, Cell, IndexKey, expand_cells
+from bench.cells import BuildCell, Cell, expand_cells
 from bench.machine import fingerprint
 from bench.progress import Progress
 from bench.results import FAILED, SKIPPED, cell_slug, read_result, read_run, result_path
 from bench.run_folder import bare_result, finished_results, mark_ended, mark_started, new_run
+from bench.scoring import Scorer
 from bench.session import Session
-from bench.stages import Base
 from bench.suite_file import find_suite, read_suite
 from ris_core.artifacts import disk_error
 from ris_core.engines import ENGINES
-from ris_core.engines.contract import Engine
 from ris_core.errors import ArtifactError, CorpusError, RasterError, RisError, SuiteError
 
 SESSION = pytest.StashKey[Session]()
@@ -65,12 +63,11 @@ def pytest_generate_tests(metafunc: pytest.Metafunc) -> None:
     if "build_cell" in metafunc.fixturenames:
         builds = [(cell, cell.index.backbone) for cell in cells if isinstance(cell, BuildCell)]
         ids = [cell.id for cell, _ in builds]
-        metafunc.parametrize(("build_cell", "base"), builds, ids=ids, indirect=["base"], scope="session")
+        metafunc.parametrize(("build_cell", "scorer"), builds, ids=ids, indirect=["scorer"], scope="session")
     if "query_cell" in metafunc.fixturenames:
-        queries = [(cell, cell.index.backbone, cell.index) for cell in cells if not isinstance(cell, BuildCell)]
-        ids = [cell.id for cell, *_ in queries]
-        names = ("query_cell", "base", "engine")
-        metafunc.parametrize(names, queries, ids=ids, indirect=["base", "engine"], scope="session")
+        queries = [(cell, cell.index.backbone) for cell in cells if not isinstance(cell, BuildCell)]
+        ids = [cell.id for cell, _ in queries]
+        metafunc.parametrize(("query_cell", "scorer"), queries, ids=ids, indirect=["scorer"], scope="session")
 
 
 @pytest.hookimpl(trylast=True)
@@ -116,28 +113,18 @@ def open_session(config: pytest.Config) -> Session | None:
 
 
 @pytest.fixture(scope="session")
-def session(pytestconfig: pytest.Config) -> Generator[Session, None, None]:
+def session(pytestconfig: pytest.Config) -> Session:
     """The run under way."""
     found = open_session(pytestconfig)
     if found is None:
         pytest.skip("no --suite was given")
-    gc.collect()
-    gc.freeze()  # what is imported by now is no garbage: looking at it again before each cell would take half a second
-    yield found
-    gc.unfreeze()
+    return found
 
 
 @pytest.fixture(scope="session")
-def base(session: Session, request: pytest.FixtureRequest) -> Base:
+def scorer(session: Session, request: pytest.FixtureRequest) -> Scorer:
     """Features of one backbone; pytest drops those of the backbone before, and keeps an error for all its cells."""
     return session.prepare(request.param)
-
-
-@pytest.fixture(scope="session")
-def engine(session: Session, base: Base, request: pytest.FixtureRequest) -> Engine:
-    """One index, shared by all cells that query it."""
-    key: IndexKey = request.param
-    return session.engine(key, base)
 
 
 @pytest.hookimpl(tryfirst=True)
@@ -214,5 +201,4 @@ def pytest_sessionfinish(session: pytest.Session, exitstatus: int) -> None:
     if found is None or found.folder == Path() or session.config.getoption("collectonly"):
         return
     ends = {int(pytest.ExitCode.OK): "ok", int(pytest.ExitCode.NO_TESTS_COLLECTED): "ok", 1: "failed"}
-    found.built.clear()
     found.close(ends.get(int(exitstatus), "interrupted"))

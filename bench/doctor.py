@@ -2,11 +2,14 @@
 
 import importlib.util
 import shutil
+from collections.abc import Collection, Mapping
 from pathlib import Path
+from typing import Any
 
 import torch
 from tabulate import tabulate
 
+from bench.cpu_settings import UNTOLD, setting_words, timing_limits
 from bench.machine import describe, fingerprint, is_busy
 from ris_core.engines import ENGINES
 
@@ -21,7 +24,7 @@ _GIB = 2**30
 
 
 def examine(cache: Path) -> str:
-    """A page for people: machine, devices, engines, extras, disk.
+    """A page for people: machine, devices, disk, fitness for timing, engines, extras; and what limits the times.
 
     Args:
         cache: Folder of the artifacts, whose disk is looked at.
@@ -30,13 +33,24 @@ def examine(cache: Path) -> str:
     rows = [("machine", "yes", describe(machine))]
     rows += [_cuda(), _disk(cache)]
     rows += [("quiet", "no" if is_busy(machine) else "yes", _load_words(machine["load_average"]))]
+    limits = timing_limits(machine["cpu"])
+    rows += _setting_rows(machine["cpu"], {limit.setting for limit in limits})
     for name, kind in sorted(ENGINES.items()):
         reason = kind.unavailable()
         rows.append((f"engine {name}", "no" if reason else "yes", reason or ""))
     for module, why in _EXTRAS.items():
         found = importlib.util.find_spec(module) is not None
         rows.append((f"extra {module}", "yes" if found else "no", "" if found else why))
-    return tabulate(rows, headers=("what", "works", "remark"), tablefmt="plain")
+    page = tabulate(rows, headers=("what", "works", "remark"), tablefmt="plain")
+    return "\n".join([page, *(f"\n{limit.finding}\n  Remedy: {limit.remedy}" for limit in limits)])
+
+
+def _setting_rows(cpu: Mapping[str, Any], limited: Collection[str]) -> list[tuple[str, str, str]]:
+    """Each setting that shapes times: whether it is good for timing, and its value."""
+    return [
+        (f"timing: {name}", "no" if setting in limited else "unknown" if words == UNTOLD else "yes", words)
+        for setting, (name, words) in setting_words(cpu).items()
+    ]
 
 
 def _cuda() -> tuple[str, str, str]:

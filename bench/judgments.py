@@ -13,6 +13,7 @@ from ris_core.records import PADDING_ID, Hits
 
 EASY, MEDIUM, HARD, LABEL, QRELS = "easy", "medium", "hard", "label", "qrels"
 STRATA = (EASY, MEDIUM, HARD, LABEL, QRELS)
+TIMED, JUDGED = "timed", "judged"  # the two sets of queries of a run
 QUERY_COLUMNS = {
     "query_id": np.int64,
     "row": np.int64,

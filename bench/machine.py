@@ -16,13 +16,18 @@ import cpuinfo
 import psutil
 import threadpoolctl
 
-# What decides how fast the kernels of BLAS, faiss, torch and FALCONN run.
-FLAGS = ("avx2", "fma", "avx512f", "avx512_vnni", "avx512_bf16", "amx_bf16", "amx_int8", "neon", "asimd", "sve")
+from bench.cpu_settings import read_settings
+
+# What decides how fast the kernels of BLAS, faiss, torch and FALCONN run; and whether there is a host we cannot see.
+FLAGS = (
+    "sse4_2", "popcnt", "bmi2", "f16c", "avx", "avx2", "fma", "avx_vnni", "avx512f", "avx512bw", "avx512cd", "avx512dq",
+    "avx512vl", "avx512_vnni", "avx512_bf16", "avx512_fp16", "avx512_vpopcntdq", "amx_tile", "amx_bf16", "amx_int8",
+    "neon", "asimd", "asimdhp", "asimddp", "bf16", "i8mm", "sve", "sve2", "hypervisor",
+)  # fmt: skip
 DISTRIBUTIONS = (
     "ris-bench", "numpy", "scipy", "torch", "torchvision", "timm", "faiss-cpu", "faiss-gpu", "rasterio", "geopandas",
     "pandas", "scikit-learn", "matplotlib", "seaborn", "pytest", "pytest-benchmark", "nanobind",
 )  # fmt: skip
-_GOVERNOR = Path("/sys/devices/system/cpu/cpu0/cpufreq/scaling_governor")
 _GIB = 2**30
 _MEMORY_TOLERANCE = 0.05  # kernels reserve a little more or less of the same bars
 
@@ -31,9 +36,10 @@ def fingerprint() -> dict[str, Any]:
     """The machine, the versions and the commit that a run is measured with; all values fit JSON.
 
     Returns:
-        ``cpu`` (model, architecture, flags, physical, logical and usable cores, governor), ``memory_gib``,
-        ``load_average`` (1, 5, 15 minutes), ``system``, ``kernel``, ``python``, ``versions``, ``blas`` (pools and their
-        threads), ``gpu`` (or None) and ``commit`` (or None outside a checkout).
+        ``cpu`` (model, architecture, flags, physical, logical and usable cores, and what
+        `bench.cpu_settings.read_settings` finds), ``memory_gib``, ``load_average`` (1, 5, 15 minutes), ``system``,
+        ``kernel``, ``python``, ``versions``, ``blas`` (pools and their threads), ``gpu`` (or None) and ``commit`` (or
+        None outside a checkout).
     """
     gpu = _gpu()  # first: it loads torch, whose BLAS and OpenMP pools are then seen
     return {
@@ -53,7 +59,7 @@ def fingerprint() -> dict[str, Any]:
 def compare_machines(base: Mapping[str, Any], other: Mapping[str, Any]) -> list[str]:
     """What differs between two machines so that their times must not be compared; empty when nothing does.
 
-    Processor, usable cores, governor, memory, system and GPU count. Versions do not: a new version
+    Processor, its settings, usable cores, memory, system and GPUs. Versions do not: a new version
     on an old machine is what one often wants to measure; see `compare_versions`.
     """
     if not base.get("cpu") or not other.get("cpu"):
@@ -117,7 +123,11 @@ _COMPARED: dict[str, tuple[str, ...]] = {
     "instruction sets": ("cpu", "flags"),
     "physical cores": ("cpu", "physical_cores"),
     "usable logical cores": ("cpu", "usable_cores"),
+    "CPU quota": ("cpu", "quota_cores"),
     "frequency governor": ("cpu", "governor"),
+    "turbo": ("cpu", "turbo"),
+    "SMT": ("cpu", "smt"),
+    "transparent huge pages": ("cpu", "huge_pages"),
     "operating system": ("system",),
     "GPU": ("gpu", "name"),
     "number of GPUs": ("gpu", "count"),
@@ -135,6 +145,8 @@ def _dig(machine: Mapping[str, Any], keys: tuple[str, ...]) -> Any:
 def _words(value: object) -> str:
     if isinstance(value, list | tuple):
         return " ".join(map(str, value)) or "none"
+    if isinstance(value, bool):
+        return "on" if value else "off"
     return "unknown" if value is None else str(value)
 
 
@@ -150,7 +162,7 @@ def _cpu() -> dict[str, Any]:
         "physical_cores": psutil.cpu_count(logical=False),
         "logical_cores": psutil.cpu_count(logical=True),
         "usable_cores": usable,
-        "governor": _GOVERNOR.read_text(encoding="ascii").strip() if _GOVERNOR.is_file() else None,
+        **read_settings(),
     }
 
 

@@ -1,6 +1,6 @@
 """Precision of nearest neighbours: each query, averages by stratum, and the page that people read."""
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 
 import numpy as np
 import pandas as pd
@@ -34,12 +34,22 @@ def precision_table(results: Sequence[QueryResult], judgments: Judgments | None)
         _searched(judgments, {"engine": CEILING}, judgments.ceiling),
     ]
     for result in distinct_searchers(results):
-        precision = np.full(len(judgments), np.nan)
-        for stratum, values in result.precision.items():
-            precision[(judgments.queries["stratum"] == stratum).to_numpy()] = values
         names = {name: getattr(result, name) for name in SEARCHER}
-        parts.append(_searched(judgments, names, precision))
-    return pd.concat(parts, ignore_index=True)[columns].dropna(subset="precision").reset_index(drop=True)
+        precision, mean_precision = (
+            _of_queries(judgments, by_stratum) for by_stratum in (result.precision, result.average_precision)
+        )
+        parts.append(_searched(judgments, names, precision).assign(average_precision=mean_precision))
+    return (
+        pd.concat(parts, ignore_index=True).reindex(columns=columns).dropna(subset="precision").reset_index(drop=True)
+    )
+
+
+def _of_queries(judgments: Judgments, by_stratum: Mapping[str, Sequence[float | None]]) -> np.ndarray:
+    """(q,) one score a judged query, NaN where there is none."""
+    scores = np.full(len(judgments), np.nan)
+    for stratum, values in by_stratum.items():
+        scores[(judgments.queries["stratum"] == stratum).to_numpy()] = np.asarray(values, np.float64)
+    return scores
 
 
 def distinct_searchers(results: Sequence[QueryResult]) -> list[QueryResult]:
@@ -62,9 +72,11 @@ def precision_averages(precision: pd.DataFrame) -> pd.DataFrame:
     """
     rows = []
     for key, part in precision.groupby(["stratum", "depth", *SEARCHER], sort=False):
-        low, high = bootstrap_interval(part["precision"].to_numpy(np.float64))
-        rows.append((*key, len(part), part["precision"].mean(), low, high))
+        means = part["average_precision"].astype("float64")
+        scores = [(score.mean(), *bootstrap_interval(score.to_numpy())) for score in (part["precision"], means)]
+        rows.append((*key, len(part), *scores[0], *scores[1]))
     columns = ["stratum", "depth", *SEARCHER, "queries", "precision", "ci_low", "ci_high"]
+    columns += ["mean_average_precision", "map_ci_low", "map_ci_high"]
     published = published_precision().groupby(["stratum", "depth"], as_index=False)[list(MODELS)].mean()
     averages = add_published(pd.DataFrame(rows, columns=columns), published, ["stratum", "depth"])
     return averages[list(SCHEMAS["nn_precision_averages"])]
@@ -96,7 +108,9 @@ def averages_page(averages: pd.DataFrame) -> pd.DataFrame:
     searches, spaces = ([row[column] for row in page] for column in (0, 1))
     page.sort(key=lambda row: (row[1] == "", spaces.index(row[1]), searches.index(row[0])))
     page += _thesis_rows(strata)
-    return pd.DataFrame(page, columns=["search", "queries", "backbone", *strata])
+    counts = table.groupby("column")["queries"].first()
+    counted = [f"{column}, n = {counts[column]}" for column in strata]
+    return pd.DataFrame(page, columns=["search", "queries", "backbone", *counted])
 
 
 def precision_page(precision: pd.DataFrame) -> pd.DataFrame:

@@ -7,8 +7,10 @@ from typing import TextIO
 import numpy as np
 
 from bench.cells import Cell
+from bench.inference import median_time
+from bench.other_load import is_noisy
 from bench.results import OK, SKIPPED, BuildResult, Result, StageNote
-from bench.suite import SINGLE, Suite
+from bench.suite import SCENE, SINGLE, CorpusSpec, Suite
 
 _UNITS = ((1e-6, 1e9, "ns"), (1e-3, 1e6, "us"), (1.0, 1e3, "ms"), (float("inf"), 1.0, "s"))
 
@@ -27,10 +29,15 @@ def stage_line(note: StageNote) -> str:
     facts = note.notes
     parts = []
     if "n" in facts:
-        parts.append(f"{facts['n']:,} tiles" if note.stage != "truth" else f"{facts['n']:,} vectors")
+        is_tiles = note.stage in ("tiles", "checkpoint") or "tiles_per_s" in facts
+        parts.append(f"{facts['n']:,} {'tiles' if is_tiles else 'vectors'}")
     for key, text in (("size_px", "{} px"), ("d", "d = {}"), ("q", "{} queries"), ("epochs", "{} epochs")):
         if key in facts:
             parts.append(text.format(facts[key]))
+    if facts.get("held_out"):
+        parts.append(f"{facts['held_out']:,} held-out queries")
+    if "file_recall" in facts:
+        parts.append(f"the file's own {facts['file_k']} neighbours have recall {facts['file_recall']:.4f}")
     if facts.get("final_loss") is not None:
         parts.append(f"final loss {facts['final_loss']:.3f}")
     if note.reused:
@@ -48,10 +55,13 @@ def result_words(result: Result) -> str:
     if result.status != OK:
         return f"FAILED: {result.reason}"
     if isinstance(result, BuildResult):
-        return f"{seconds_words(float(np.median(result.build_s)))}, {(result.size_bytes or 0) / 2**20:.1f} MiB"
-    median = float(np.median(result.times_s))
-    each = median if result.mode == SINGLE else median / result.q
-    return f"{each * 1e3:.3g} ms/query recall {np.mean(result.recall_at_k):.3f}"
+        words = f"{seconds_words(median_time(result.build_s))}, {(result.size_bytes or 0) / 2**20:.1f} MiB"
+    else:
+        each_s = median_time(result.times_s) / (1 if result.mode == SINGLE else result.q)
+        words = f"{each_s * 1e3:.3g} ms/query recall {np.mean(result.recall_at_k):.3f}"
+    if is_noisy(result.other_load_frac):
+        words += f"  (noisy: other work took {result.other_load_frac:.0%} of the cores)"
+    return words
 
 
 class Progress:
@@ -95,18 +105,25 @@ def plan_lines(suite: Suite, cells: list[Cell], cache: Path, folder: Path) -> li
         entry.name + (f" (DINO, {entry.recipe.epochs} epochs)" if entry.recipe else "") for entry in suite.backbones
     )
     engines = ", ".join(f"{grid.name} ({len(grid.builds)} x {len(grid.queries)})" for grid in suite.engines)
-    corpus = suite.corpus
-    size = f"{corpus.scene_px} px, " if corpus.source == "scene" else ""
-    stored = f" stored at {corpus.stored_px}" if corpus.stored_px else ""
     lines = [
         f"{suite.name}: {suite.about.title}" if suite.about.title else suite.name,
-        f"  corpus     {corpus.source} ({size}tiles of {corpus.tile_px} px{stored})",
+        f"  corpus     {_corpus_words(suite.corpus)}",
         f"  backbones  {backbones}",
         f"  engines    {engines} (builds x query settings)",
         f"  cells      {len(cells)}",
         f"  cache      {cache}",
         f"  run        {folder}",
     ]
+    if suite.unused:
+        lines.insert(2, f"  left out   {', '.join(suite.unused)}: vectors are neither cut nor described")
     if suite.about.duration:
         lines.insert(1, f"  duration   {suite.about.duration}")
     return lines
+
+
+def _corpus_words(corpus: CorpusSpec) -> str:
+    if corpus.is_vectors:
+        return f"{corpus.source} (vectors)"
+    size = f"{corpus.scene_px} px, " if corpus.source == SCENE else ""
+    stored = f" stored at {corpus.stored_px}" if corpus.stored_px else ""
+    return f"{corpus.source} ({size}tiles of {corpus.tile_px} px{stored})"

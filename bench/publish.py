@@ -6,6 +6,7 @@ import shutil
 from pathlib import Path
 from typing import Any
 
+from bench.provenance_table import without_path
 from bench.report import write_report
 from bench.results import CELLS, HITS, RunRecord, read_run, write_run
 from ris_core.artifacts import disk_error
@@ -50,17 +51,15 @@ def publish_run(run_folder: Path, target: Path) -> Path:
 def _without_paths(record: RunRecord) -> dict[str, Any]:
     """The fields of a run record, its stages apart, in which paths occur; every path is cut to its last name."""
     suite = json.loads(json.dumps(record.suite))
-    for key in ("source", "labels", "classes"):
+    for key in ("source", "queries", "labels", "classes"):
         if suite["corpus"].get(key):
             suite["corpus"][key] = Path(suite["corpus"][key]).name
+    for entry in suite.get("backbones", []):
+        if "weights" in entry["spec"]:
+            entry["spec"]["weights"] = Path(entry["spec"]["weights"]).name
     return {
         "suite_file": Path(record.suite_file).name,
-        "overrides": [_last_name(override) for override in record.overrides],
+        "overrides": [without_path(override) for override in record.overrides],
         "corpus": {**record.corpus, "source": Path(record.corpus.get("source", "")).name},
         "suite": suite,
     }
-
-
-def _last_name(override: str) -> str:
-    key, equals, value = override.partition("=")
-    return f"{key}{equals}{Path(value).name}" if "/" in value else override

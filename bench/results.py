@@ -63,10 +63,13 @@ class BuildResult(_JsonRecord):
         n: Tiles in the index.
         d: Dimensions of a feature in the index' space.
         threads: Threads that the engine, BLAS and OpenMP were given.
-        build_s: Seconds of each round, vectors in memory to an index that answers.
-        load_s: Seconds to read the features from disk.
-        transform_s: Seconds to bring them into the space.
+        build_s: For each process the seconds of each round, vectors in memory to an index.
+        load_s: For each process the seconds to read the features from disk, whose pages are cached.
+        transform_s: For each process the seconds to bring them into the space.
+        ready_s: For each process the seconds that the first query of a fresh index takes, lazy set-up included.
         size_bytes: The index' own bytes, without the vectors.
+        memory: What an untimed process of its own measured, by the columns of the table ``memory``.
+        other_load_frac: Share of the usable cores that other work took while the clock ran, in [0, 1].
         threads_seen: Pools that threadpoolctl found while measuring, and their threads.
         status: ``"ok"``, ``"failed"`` or ``"skipped"``.
         reason: Why it failed or was skipped, else empty.
@@ -83,10 +86,13 @@ class BuildResult(_JsonRecord):
     n: int = 0
     d: int = 0
     derived: dict[str, Any] = dataclasses.field(default_factory=dict)
-    build_s: list[float] = dataclasses.field(default_factory=list)
-    load_s: float | None = None
-    transform_s: float | None = None
+    build_s: list[list[float]] = dataclasses.field(default_factory=list)
+    load_s: list[float] = dataclasses.field(default_factory=list)
+    transform_s: list[float] = dataclasses.field(default_factory=list)
+    ready_s: list[float] = dataclasses.field(default_factory=list)
     size_bytes: int | None = None
+    memory: dict[str, int | None] = dataclasses.field(default_factory=dict)
+    other_load_frac: float | None = None
     threads_seen: dict[str, int] = dataclasses.field(default_factory=dict)
     status: str = OK
     reason: str = ""
@@ -110,13 +116,23 @@ class QueryResult(_JsonRecord):
         d: Dimensions of a feature in the index' space.
         k: Neighbours asked for, the query tile itself not counted.
         q: Timed queries.
-        times_s: Seconds; one a query in single mode, one a round over all queries in batch mode.
+        times_s: For each process its seconds: one a query in single mode, in the order of the run's timed queries;
+            one a round over all queries in batch mode.
         recall_at_k: Recall of each timed query, ties at rank k counted as right.
         recall_ids_at_k: The same by ids alone.
         candidates_mean: Unique candidates examined for a query, where the engine can tell.
         shorter_than_k_frac: Share of timed queries answered with fewer than k tiles.
         self_first_frac: Share of timed queries whose own tile came first before it was dropped.
+        self_missed_frac: Share of timed queries whose own tile is in the index and was not among the k + 1 answers.
+        unstable_frac: Share of timed queries to which two processes gave different answers.
         precision: For each stratum, precision at its depth of each judged query, in the judgments' order.
+        average_precision: The same, average precision at the stratum's depth.
+        judged_times_s: Single mode: for each process the seconds of each judged query, in the judgments' order.
+        judged_recall: Single mode: recall at k of each judged query, in the judgments' order.
+        recall_by_exclusion: For each exclusion but ``"self"``, the recall of each timed query with the excluded tiles
+            taken from the truth and from the answers.
+        precision_by_exclusion: The same for ``precision``: exclusion, then stratum.
+        other_load_frac: Share of the usable cores that other work took while the clock ran, in [0, 1].
         hits_file: Answers to the judged queries, relative to the run folder: an npz with query_ids (j,),
             stratum, concept, depth (j,), ids (j, depth) and distances padded with -1 and inf, relevant bool.
         threads_seen: Pools that threadpoolctl found while measuring, and their threads.
@@ -139,13 +155,21 @@ class QueryResult(_JsonRecord):
     n: int = 0
     d: int = 0
     q: int = 0
-    times_s: list[float] = dataclasses.field(default_factory=list)
+    times_s: list[list[float]] = dataclasses.field(default_factory=list)
     recall_at_k: list[float] = dataclasses.field(default_factory=list)
     recall_ids_at_k: list[float] = dataclasses.field(default_factory=list)
     candidates_mean: float | None = None
     shorter_than_k_frac: float | None = None
     self_first_frac: float | None = None
+    self_missed_frac: float | None = None
+    unstable_frac: float | None = None
     precision: dict[str, list[float]] = dataclasses.field(default_factory=dict)
+    average_precision: dict[str, list[float | None]] = dataclasses.field(default_factory=dict)
+    judged_times_s: list[list[float]] = dataclasses.field(default_factory=list)
+    judged_recall: list[float] = dataclasses.field(default_factory=list)
+    recall_by_exclusion: dict[str, list[float]] = dataclasses.field(default_factory=dict)
+    precision_by_exclusion: dict[str, dict[str, list[float]]] = dataclasses.field(default_factory=dict)
+    other_load_frac: float | None = None
     hits_file: str = ""
     threads_seen: dict[str, int] = dataclasses.field(default_factory=dict)
     status: str = OK
@@ -198,6 +222,9 @@ class RunRecord(_JsonRecord):
         status: ``"running"``, ``"ok"``, ``"failed"`` (a cell failed) or ``"interrupted"``.
         measuring: What the clock did in words: warm-up, rounds, garbage collection.
         peak_bytes: Most memory that the process held up to the end of the last cell, training included.
+        overhead: For each mode and number of threads, such as ``"single-1t"``, the seconds that asking an engine that
+            does nothing takes: one list a process, as in ``QueryResult.times_s``.
+        hygiene: What was found out about the data, as `bench.hygiene` says it.
     """
 
     RECORD: ClassVar[str] = "run"
@@ -218,6 +245,8 @@ class RunRecord(_JsonRecord):
     status: str = "running"
     measuring: str = ""
     peak_bytes: int = 0
+    overhead: dict[str, list[list[float]]] = dataclasses.field(default_factory=dict)
+    hygiene: list[dict[str, Any]] = dataclasses.field(default_factory=list)
 
     @property
     def stage_notes(self) -> list[StageNote]:

@@ -196,8 +196,10 @@ def _version() -> str:
 def _measuring(suite: Suite) -> str:
     measure = suite.measure
     return (
-        f"Clock: pytest-benchmark, garbage collection off. Warm caches: {measure.warmup} untimed round(s) first. "
-        f"Builds: {measure.rounds} rounds, {measure.slow_rounds} where one takes over {measure.slow_build_s:g} s. "
-        f"Batch: {measure.rounds} passes over all {suite.queries.count} queries in one call. "
-        "Single: each query timed once, one a call. k + 1 neighbours are asked for, the query's own tile is dropped."
+        f"Each cell was measured in {measure.processes} fresh processes, one after the other; an index that takes over "
+        f"{measure.slow_build_s:g} s to build in one, which then answers all its query cells. Clock: perf_counter_ns, "
+        f"garbage collection off, threads held at the cell's number. Warm caches: {measure.warmup} untimed round(s) "
+        f"first. Builds: {measure.rounds} rounds a process, slow ones {measure.slow_rounds}. Batch: {measure.rounds} "
+        f"passes over all {suite.queries.count} queries in one call. Single: each query timed once a process, one a "
+        "call. k + 1 neighbours are asked for, the query's own tile is dropped. Memory was read in another process."
     )

@@ -1,15 +1,19 @@
-"""The tables of one run, made from its folder alone: cells, stage notes, training logs, judgments."""
+"""The tables of one run, made from its folder alone: cells, stage notes, training logs, judgments, query facts."""
 
 from pathlib import Path
 from typing import Any
 
 import pandas as pd
 
+from bench.difficulty_table import DataFacts
 from bench.judgments import Judgments
+from bench.provenance_table import provenance_table
 from bench.results import RunRecord, StageNote, read_results, read_run
 from bench.table import build_tables
+from ris_core.errors import ArtifactError
 
-LOGS, JUDGMENTS, TABLES = "logs", "judgments", "tables"
+_KNN = ("knn_accuracy", "knn_ci_low", "knn_ci_high")
+LOGS, JUDGMENTS, QUERIES, TABLES = "logs", "judgments", "queries", "tables"
 
 
 def run_tables(run_folder: Path) -> dict[str, pd.DataFrame]:
@@ -21,7 +25,10 @@ def run_tables(run_folder: Path) -> dict[str, pd.DataFrame]:
     record = read_run(run_folder)
     folder = run_folder / JUDGMENTS
     judgments = Judgments.open(folder) if folder.is_dir() else None
-    return build_tables(read_results(run_folder), judgments, backbone_notes(record), training_logs(run_folder, record))
+    notes, logs, data = backbone_notes(record), training_logs(run_folder, record), data_facts(run_folder, record)
+    results = read_results(run_folder)
+    tables = build_tables(results, judgments, notes, logs, data, record.overhead)
+    return {**tables, "provenance": provenance_table(record, results)}
 
 
 def backbone_notes(record: RunRecord) -> dict[str, dict[str, Any]]:
@@ -38,7 +45,7 @@ def backbone_notes(record: RunRecord) -> dict[str, dict[str, Any]]:
             "weights": _weights_words(entry),
             "tiles": features.notes.get("n"),
             **features.notes,
-            "knn_accuracy": None if space is None else space.notes.get("knn_accuracy"),
+            **{name: None if space is None else space.notes.get(name) for name in _KNN},
             "train_tiles": None if trained is None else trained.notes.get("n"),
         }
     return notes
@@ -48,6 +55,21 @@ def training_logs(run_folder: Path, record: RunRecord) -> dict[str, Path]:
     """The run's copy of the training log of each backbone that was trained in it."""
     paths = {entry["name"]: run_folder / LOGS / f"{entry['name']}.txt" for entry in record.suite["backbones"]}
     return {name: path for name, path in paths.items() if path.is_file()}
+
+
+def data_facts(run_folder: Path, record: RunRecord) -> DataFacts:
+    """What the run knows of the queries of each backbone, and of its data.
+
+    Raises:
+        ArtifactError: If a file of query facts is damaged.
+    """
+    names = [entry["name"] for entry in record.suite["backbones"]]
+    paths = {name: run_folder / QUERIES / f"{name}.parquet" for name in names}
+    try:
+        queries = {name: pd.read_parquet(path) for name, path in paths.items() if path.is_file()}
+    except (OSError, ValueError) as error:
+        raise ArtifactError(f"{run_folder / QUERIES}: no query facts to be read ({error}). Run again.") from error
+    return DataFacts(queries, record.hygiene)
 
 
 def _of(stages: list[StageNote], stage: str, backbone: str) -> StageNote | None:

@@ -11,20 +11,29 @@ from typing import Any
 
 import numpy as np
 
-from bench.answers import check_answers
-from bench.cells import BuildCell, Cell, IndexKey, QueryCell
-from bench.clock import TimedBuild, TimedQueries
-from bench.judge import Judgments, judge_tiles
-from bench.results import HITS, BuildResult, QueryResult, Result, StageNote, cell_slug, read_run, write_result
+from bench.cells import BuildCell, Cell, QueryCell
+from bench.exclusion import excluded_rows
+from bench.hygiene import examine_features, examine_tiles
+from bench.judge import Judgments, judge_tiles, main_labels
+from bench.measure import Measurer
+from bench.query_facts import query_facts
+from bench.results import (
+    HITS,
+    BuildResult,
+    QueryResult,
+    Result,
+    StageNote,
+    cell_slug,
+    read_run,
+    write_result,
+)
 from bench.run_folder import mark_ended, now, update_run
-from bench.run_tables import JUDGMENTS, LOGS
-from bench.score import id_recall_at_k, precision_at_k, recall_at_k
-from bench.stages import Base, Cache, Cut, prepare_base, prepare_tiles, without_pixels
-from bench.suite import AS_PUBLISHED, Suite
+from bench.run_tables import JUDGMENTS, LOGS, QUERIES
+from bench.scoring import Scorer
+from bench.stages import Cache, Cut, draw_query_rows, prepare_base, prepare_tiles, without_pixels
+from bench.suite import SELF, Suite
 from bench.suite_faults import corpus_faults, feature_widths
 from ris_core.artifacts import disk_error
-from ris_core.engines import ENGINES
-from ris_core.engines.contract import Engine
 from ris_core.errors import CorpusError, SuiteError
 from ris_core.records import Hits
 
@@ -42,7 +51,6 @@ class Session:
         cache_root: Folder of the artifacts.
         tell_stage: Told about each heavy stage.
         progress: Whether stages show progress bars.
-        built: Engines that build cells have just built, for the query cells after them.
     """
 
     suite: Suite
@@ -51,12 +59,16 @@ class Session:
     cache_root: Path
     tell_stage: Callable[[StageNote], None]
     progress: bool = False
-    built: dict[IndexKey, Engine] = dataclasses.field(default_factory=dict)
 
     @cached_property
     def cache(self) -> Cache:
         """The cache, whose notes go to ``run.json`` and to people."""
         return Cache(self.cache_root, self._note, self.progress)
+
+    @cached_property
+    def measurer(self) -> Measurer:
+        """Who measures the cells."""
+        return Measurer(self.suite.measure)
 
     def _note(self, note: StageNote) -> None:
         known = [s for s in read_run(self.folder).stages if (s["stage"], s["backbone"]) != (note.stage, note.backbone)]
@@ -86,6 +98,7 @@ class Session:
         faults = corpus_faults(self.suite, indexed, trained, feature_widths(self.suite, []))
         try:
             self._judged = judge_tiles(without_pixels(cut.tiles, cut.base_rows), self.suite.judge)
+            self._check_exclusions(cut)
         except CorpusError as error:
             faults.append(f"{self.suite.path}: {error}")
         if faults:
@@ -105,7 +118,21 @@ class Session:
             raise disk_error(self.folder, error) from error
         if self._judged is not None:
             self._judged.save(self.folder / JUDGMENTS)
+        if cut.tiles.size_px > 1:  # vectors have no pixels
+            self._note_hygiene("", lambda: self._examine_tiles(cut))
         return cut
+
+    def _check_exclusions(self, cut: Cut) -> None:
+        """Refuse exclusions by place for a corpus whose tiles have none, before anything is trained."""
+        tiles, queries = without_pixels(cut.tiles, cut.base_rows), self.suite.queries
+        for how in queries.exclude:
+            if how != SELF:
+                excluded_rows(tiles, np.zeros(1, np.int64), how, self.suite.corpus.tile_px, queries.block_px)
+
+    def _examine_tiles(self, cut: Cut) -> list[dict[str, Any]]:
+        queries = self.suite.queries
+        rows = cut.base_rows[draw_query_rows(len(cut.base_rows), queries.count, queries.seed)]
+        return examine_tiles(cut.tiles, rows, self.suite.corpus.tile_px, queries.block_px)
 
     @property
     def judgments(self) -> Judgments | None:
@@ -113,18 +140,47 @@ class Session:
         self.cut  # noqa: B018 - judged with the tiles
         return self._judged
 
-    def prepare(self, backbone: str) -> Base:
-        """The features of one backbone, trained first where the suite says so."""
-        cut = self.cut
-        return prepare_base(self.cache, self.suite.backbone(backbone), cut, self.suite.space, self.suite.queries)
+    def prepare(self, backbone: str) -> Scorer:
+        """The features of one backbone, trained first where the suite says so, and what is known of their queries."""
+        cut, suite = self.cut, self.suite
+        base = prepare_base(self.cache, suite.backbone(backbone), cut, suite.space, suite.queries)
+        tiles = without_pixels(cut.tiles, cut.base_rows)
+        facts = query_facts(base, suite.queries.k, main_labels(tiles), self.judgments)
+        path = self.folder / QUERIES / f"{backbone}.parquet"
+        try:
+            path.parent.mkdir(exist_ok=True)
+            facts.to_parquet(path, index=False)
+        except OSError as error:
+            raise disk_error(path, error) from error
+        self._note_hygiene(backbone, lambda: examine_features(base, facts, suite.queries.k))
+        return Scorer(suite, base, tiles, self.judgments)
 
-    def engine(self, index: IndexKey, base: Base) -> Engine:
-        """The index that a build cell left, or else one built now, off the clock."""
-        if index not in self.built:
-            self.built.clear()
-            kind = ENGINES[index.kind]
-            self.built[index] = kind.build(base.corrected.values, index.build.params, max(self.suite.measure.threads))
-        return self.built[index]
+    def _note_hygiene(self, backbone: str, examine: Callable[[], list[dict[str, Any]]]) -> None:
+        """Put findings about the data into ``run.json``, once a run."""
+        known = read_run(self.folder).hygiene
+        if not any(finding["backbone"] == backbone for finding in known):
+            update_run(self.folder, hygiene=[*known, *examine()])
+
+    def measure_build(self, cell: BuildCell, scorer: Scorer) -> BuildResult:
+        """Measure a build cell and put its row on disk."""
+        result = self.measurer.measure_build(cell, scorer)
+        self.keep(cell, result)
+        return result
+
+    def measure_query(self, cell: QueryCell, scorer: Scorer) -> QueryResult:
+        """Measure a query cell and put its row and judged answers on disk; the harness' own overhead comes first."""
+        self._measure_overhead(cell, scorer)
+        result, judged = self.measurer.measure_query(cell, scorer)
+        if judged is not None:
+            result = dataclasses.replace(result, hits_file=self._write_hits(cell, judged.hits, judged.relevant))
+        self.keep(cell, result)
+        return result
+
+    def _measure_overhead(self, cell: QueryCell, scorer: Scorer) -> None:
+        """Ask an engine that does nothing, once a run for each way of asking."""
+        known, way = read_run(self.folder).overhead, f"{cell.mode}-{cell.threads}t"
+        if way not in known:
+            update_run(self.folder, overhead={**known, way: self.measurer.measure_overhead(cell, scorer)})
 
     def keep(self, cell: Cell, result: Result) -> None:
         """Put a result on disk before the next cell starts."""
@@ -132,76 +188,10 @@ class Session:
         mark_ended(self.folder, cell)
 
     def close(self, status: str) -> None:
-        """Say in ``run.json`` how the run ended."""
+        """End what still runs, and say in ``run.json`` how the run ended."""
+        self.measurer.close()
         peak_bytes = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss * _MAXRSS_BYTES
         update_run(self.folder, status=status, finished=now(), peak_bytes=peak_bytes)
-
-    def build_result(self, cell: BuildCell, base: Base, timed: TimedBuild) -> BuildResult:
-        """The row of a measured build."""
-        return BuildResult(
-            **_names(cell),
-            n=len(base.corrected),
-            d=base.corrected.values.shape[1],
-            derived=dict(timed.engine.derived()),
-            build_s=timed.times_s,
-            load_s=base.load_s,
-            transform_s=base.transform_s,
-            size_bytes=int(timed.engine.size_bytes()),
-            threads_seen=timed.threads_seen,
-        )
-
-    def queries(self, cell: QueryCell, base: Base, rows: np.ndarray) -> np.ndarray:
-        """(q, d) float32 vectors of some base rows, as this cell hands them to the index."""
-        features = base.raw if cell.space == AS_PUBLISHED else base.corrected
-        return np.ascontiguousarray(features.values[rows])
-
-    def query_result(self, cell: QueryCell, base: Base, engine: Engine, timed: TimedQueries) -> QueryResult:
-        """The row of a measured query cell, checked and scored; writes its judged hits."""
-        k, rows = self.suite.queries.k, base.query_rows
-        answers = check_answers(timed.rows, base.corrected, base.corrected.values[rows], rows, k)
-        own = base.corrected.ids[rows]
-        examined = engine.candidates(self.queries(cell, base, rows), cell.query.params)
-        precision, hits_file = self._judge(cell, base, engine)
-        return QueryResult(
-            **_names(cell),
-            query_params=cell.query.as_dict(),
-            space=cell.space,
-            mode=cell.mode,
-            k=k,
-            n=len(base.corrected),
-            d=base.corrected.values.shape[1],
-            q=len(rows),
-            times_s=timed.times_s,
-            recall_at_k=recall_at_k(answers.hits, base.truth, k, own).tolist(),
-            recall_ids_at_k=id_recall_at_k(answers.hits, base.truth, k, own).tolist(),
-            candidates_mean=None if examined is None else float(np.mean(examined)),
-            shorter_than_k_frac=answers.shorter_than_k_frac,
-            self_first_frac=answers.self_first_frac,
-            precision=precision,
-            hits_file=hits_file,
-            threads_seen=timed.threads_seen,
-        )
-
-    def _judge(self, cell: QueryCell, base: Base, engine: Engine) -> tuple[dict[str, list[float]], str]:
-        """Precision of the judged queries by stratum, and the file of their answers."""
-        judgments = self.judgments
-        if judgments is None or not len(judgments):
-            return {}, ""
-        rows, depths = (judgments.queries[name].to_numpy(np.int64) for name in ("row", "depth"))
-        deepest = int(depths.max())
-        found, _ = engine.search(self.queries(cell, base, rows), deepest + 1, cell.query.params, cell.threads)
-        hits = check_answers(found, base.corrected, base.corrected.values[rows], rows, deepest).hits
-        relevant = judgments.relevance_of(hits, base.corrected.ids)
-        strata = judgments.queries["stratum"].to_numpy(str)
-        precision: dict[str, list[float]] = {}
-        for stratum in dict.fromkeys(strata.tolist()):
-            places = np.flatnonzero(strata == stratum)
-            precision[stratum] = [self._precision(hits, relevant, int(place), int(depths[place])) for place in places]
-        return precision, self._write_hits(cell, hits, relevant)
-
-    def _precision(self, hits: Hits, relevant: np.ndarray, place: int, depth: int) -> float:
-        one = slice(place, place + 1)
-        return float(precision_at_k(Hits(hits.ids[one], hits.distances[one]), relevant[one], depth)[0])
 
     def _write_hits(self, cell: QueryCell, hits: Hits, relevant: np.ndarray) -> str:
         assert self.judgments is not None
@@ -223,16 +213,3 @@ class Session:
             path.unlink(missing_ok=True)
             raise disk_error(path, error) from error
         return f"{HITS}/{path.name}"
-
-
-def _names(cell: Cell) -> dict[str, Any]:
-    """What every row says of its cell."""
-    index = cell.index
-    return {
-        "cell": cell.id,
-        "backbone": index.backbone,
-        "engine": index.engine,
-        "kind": index.kind,
-        "params": index.build.as_dict(),
-        "threads": cell.threads,
-    }

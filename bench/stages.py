@@ -19,20 +19,29 @@ import numpy as np
 from bench.answers import check_answers
 from bench.judge import main_labels
 from bench.results import StageNote
-from bench.score import knn_accuracy
+from bench.score import bootstrap_interval, knn_correct
 from bench.suite import SCENE, BackboneEntry, CorpusSpec, QuerySpec, SpaceSpec
+from bench.vector_corpus import (
+    comparable_neighbours,
+    copy_vectors,
+    recall_of_file,
+    refuse_zeros,
+    vector_key,
+    vector_table,
+)
 from fixtures.scene import make_scene
 from ris_core.artifacts import file_digest, make_once, read_manifest
 from ris_core.backbone import COLOUR, PRETRAINED, RANDOM, BackboneSpec, build_backbone
 from ris_core.engines import ENGINES
 from ris_core.errors import CorpusError
 from ris_core.features import ExtractOptions, extract_features
-from ris_core.records import Features, Hits, Tiles
+from ris_core.records import PADDING_ID, Features, Hits, Tiles
 from ris_core.space import Space, fit_space
 from ris_core.tiles import corpus_fingerprint, cut_tiles
 from ris_core.train import TrainOptions, train_dino
+from ris_core.vector_files import Vectors
 
-VERSIONS = {"scene": 1, "tiles": 1, "checkpoint": 1, "features": 1, "space": 1, "truth": 1}
+VERSIONS = {"scene": 1, "tiles": 1, "checkpoint": 1, "features": 1, "space": 2, "truth": 1}
 _SPARE_TRUTH = 10  # neighbours beyond k that the truth keeps, so that ties at rank k can be seen
 _KNN_TILES = 10_000  # at most so many tiles, drawn by seed, are classified by each other
 _LARGEST_COPY_BYTES = 2**30  # a training half above this is copied to disk, not to memory
@@ -75,16 +84,38 @@ class Cut:
     """The tiles of a corpus, and which of them train and which are searched.
 
     Attributes:
-        tiles: All tiles.
+        tiles: All tiles; of vectors their table with blank pixels.
         key: Key of their artifact.
         train_rows: Positions of the tiles that train.
         base_rows: Positions of the tiles that are indexed and queried.
+        vectors: The file, where the corpus is one of vectors.
     """
 
     tiles: Tiles
     key: str
     train_rows: np.ndarray
     base_rows: np.ndarray
+    vectors: Vectors | None = None
+
+
+@dataclasses.dataclass(frozen=True, eq=False)
+class Asked:
+    """Query vectors.
+
+    Attributes:
+        rows: (q,) int64 their rows in the base; -1 for queries that are not of the corpus.
+        raw: (q, d_raw) float32 as the backbone returned them.
+        corrected: (q, d) float32 in the fitted space.
+        neighbours: (q, any) rows of the base that the corpus' file names as nearest in this space, if it does.
+    """
+
+    rows: np.ndarray
+    raw: np.ndarray
+    corrected: np.ndarray
+    neighbours: np.ndarray | None = None
+
+    def __len__(self) -> int:
+        return len(self.rows)
 
 
 @dataclasses.dataclass(frozen=True, eq=False)
@@ -95,19 +126,26 @@ class Base:
         name: Name of the backbone's variant.
         raw: Features as the backbone returned them.
         corrected: The same in the fitted space.
-        query_rows: Rows of the timed queries.
+        features_folder: Artifact of the features of all tiles.
+        rows: Rows of the indexed tiles in that artifact.
+        space_folder: Artifact of the fitted space.
+        timed: The timed queries.
         truth: Exact neighbours of the timed queries in the fitted space, their own tiles dropped.
-        load_s: Seconds that reading the features took.
-        transform_s: Seconds that bringing them into the space took.
     """
 
     name: str
     raw: Features
     corrected: Features
-    query_rows: np.ndarray
+    features_folder: Path
+    rows: np.ndarray
+    space_folder: Path
+    timed: Asked
     truth: Hits
-    load_s: float
-    transform_s: float
+
+    def of_rows(self, rows: np.ndarray) -> Asked:
+        """Tiles of the base as queries."""
+        raw, corrected = (np.ascontiguousarray(features.values[rows]) for features in (self.raw, self.corrected))
+        return Asked(np.asarray(rows, np.int64), raw, corrected)
 
 
 def prepare_tiles(cache: Cache, corpus: CorpusSpec) -> Cut:
@@ -118,6 +156,11 @@ def prepare_tiles(cache: Cache, corpus: CorpusSpec) -> Cut:
         RasterError: If a raster cannot be read.
         ArtifactError: If the disk cannot take them.
     """
+    if corpus.is_vectors:
+        vectors = corpus.vectors()
+        table = vector_table(vectors, corpus)
+        tiles, rows = Tiles(_blank(len(table)), table), np.arange(len(table))
+        return Cut(tiles, vector_key(vectors, table), rows[:0], rows, vectors)
     source, spec, source_key = _locate(cache, corpus)
     parameters = dataclasses.asdict(dataclasses.replace(spec, labels=None, classes=None))
     for name in ("labels", "classes"):
@@ -212,8 +255,14 @@ def _copy_rows(tiles: Tiles, rows: np.ndarray, path: Path) -> Tiles:
     return Tiles(pixels, tiles.table.iloc[rows].reset_index(drop=True))
 
 
-def prepare_features(cache: Cache, entry: BackboneEntry, cut: Cut) -> tuple[Features, str]:
-    """Features of all tiles by one backbone, trained first where the suite says so, and their key."""
+def prepare_features(cache: Cache, entry: BackboneEntry, cut: Cut) -> tuple[Features, StageNote]:
+    """Features of all tiles by one backbone, trained first where the suite says so, and their artifact."""
+    vectors = cut.vectors
+    if vectors is not None:
+        note = cache.make(
+            "features", entry.name, {}, [cut.key], lambda folder: copy_vectors(vectors, cut.tiles.table, folder)
+        )
+        return Features.open(Path(note.folder)), note
     spec, weights_key = prepare_checkpoint(cache, entry, cut)
 
     def make(folder: Path) -> Mapping[str, Any]:
@@ -233,7 +282,7 @@ def prepare_features(cache: Cache, entry: BackboneEntry, cut: Cut) -> tuple[Feat
         }
 
     note = cache.make("features", entry.name, _spec_parameters(entry.spec), [cut.key, weights_key], make)
-    return Features.open(Path(note.folder)), note.key
+    return Features.open(Path(note.folder)), note
 
 
 def _spec_parameters(spec: BackboneSpec) -> dict[str, Any]:
@@ -250,24 +299,35 @@ def _spec_parameters(spec: BackboneSpec) -> dict[str, Any]:
 
 def prepare_base(cache: Cache, entry: BackboneEntry, cut: Cut, space: SpaceSpec, queries: QuerySpec) -> Base:
     """One backbone's features of the searched tiles, raw and corrected, with the exact neighbours of the queries."""
-    features, features_key = prepare_features(cache, entry, cut)
-    start = time.perf_counter()
+    features, made = prepare_features(cache, entry, cut)
+    if cut.vectors is not None and space.normalize and not space.center:
+        refuse_zeros(cut.vectors, made.notes["zero_vectors"])
     raw = Features(np.ascontiguousarray(features.values[cut.base_rows]), cut.tiles.ids[cut.base_rows])
-    load_s = time.perf_counter() - start
     labels = main_labels(without_pixels(cut.tiles, cut.base_rows))
-    fitted, space_key = prepare_space(cache, entry.name, raw, labels, space, features_key)
-    start = time.perf_counter()
+    fitted, spaced = prepare_space(cache, entry.name, raw, labels, space, made.key)
     corrected = fitted.apply(raw)
-    transform_s = time.perf_counter() - start
-    query_rows = draw_query_rows(len(raw), queries.count, queries.seed)
-    truth = prepare_truth(cache, entry.name, corrected, queries, space_key)
-    return Base(entry.name, raw, corrected, query_rows, truth, load_s, transform_s)
+    timed = _timed(cut, raw, corrected, fitted, queries)
+    truth = prepare_truth(cache, entry.name, corrected, timed, queries, spaced.key)
+    folders = Path(made.folder), Path(spaced.folder)
+    return Base(entry.name, raw, corrected, folders[0], cut.base_rows, folders[1], timed, truth)
+
+
+def _timed(cut: Cut, raw: Features, corrected: Features, fitted: Space, queries: QuerySpec) -> Asked:
+    """The timed queries, drawn by seed: among those that the corpus holds out, else among the searched tiles."""
+    held_out = None if cut.vectors is None else cut.vectors.queries
+    if cut.vectors is None or held_out is None:
+        rows = draw_query_rows(len(raw), queries.count, queries.seed)
+        return Asked(rows, raw.values[rows], corrected.values[rows])
+    chosen = draw_query_rows(len(held_out), queries.count, queries.seed)
+    asked = Features(held_out[chosen], chosen)
+    neighbours = comparable_neighbours(cut.vectors, fitted, len(raw), chosen)
+    return Asked(np.full(len(chosen), PADDING_ID), asked.values, fitted.apply(asked).values, neighbours)
 
 
 def prepare_space(
     cache: Cache, backbone: str, raw: Features, labels: np.ndarray | None, spec: SpaceSpec, parent: str
-) -> tuple[Space, str]:
-    """The space fitted on the searched tiles, and its key; where labels are known, their k-NN accuracy is noted."""
+) -> tuple[Space, StageNote]:
+    """The space fitted on the searched tiles, and its artifact, which notes the labels' k-NN accuracy if known."""
 
     def make(folder: Path) -> Mapping[str, Any]:
         fitted = fit_space(raw, center=spec.center, normalize=spec.normalize, whiten=spec.whiten)
@@ -275,13 +335,17 @@ def prepare_space(
         notes = {"n": len(raw), "d": raw.values.shape[1]}
         if labels is None:
             return notes
-        rows = draw_query_rows(len(raw), min(len(raw), _KNN_TILES), 0)
-        accuracy = knn_accuracy(fitted.apply(raw[rows]).values, labels[rows])
-        return {**notes, "knn_accuracy": None if math.isnan(accuracy) else accuracy, "knn_tiles": len(rows)}
+        labelled = np.flatnonzero(labels != "")
+        rows = labelled[draw_query_rows(len(labelled), min(len(labelled), _KNN_TILES), 0)]
+        correct = knn_correct(fitted.apply(raw[rows]).values, labels[rows])
+        low, high = bootstrap_interval(correct)
+        accuracy = {"knn_accuracy": float(correct.mean()), "knn_ci_low": low, "knn_ci_high": high}
+        known = {name: None if math.isnan(value) else value for name, value in accuracy.items()}
+        return {**notes, **known, "knn_tiles": len(rows)}
 
     parameters = {**dataclasses.asdict(spec), "n": len(raw), "first_ids": raw.ids[:8].tolist()}
     note = cache.make("space", backbone, parameters, [parent], make)
-    return Space.open(Path(note.folder)), note.key
+    return Space.open(Path(note.folder)), note
 
 
 def draw_query_rows(n: int, count: int, seed: int) -> np.ndarray:
@@ -289,28 +353,45 @@ def draw_query_rows(n: int, count: int, seed: int) -> np.ndarray:
     return np.sort(np.random.default_rng(seed).choice(n, count, replace=False))
 
 
-def prepare_truth(cache: Cache, backbone: str, corrected: Features, queries: QuerySpec, parent: str) -> Hits:
-    """Exact neighbours of the timed queries, their own tiles dropped, somewhat deeper than k, distances recomputed."""
+def prepare_truth(
+    cache: Cache, backbone: str, corrected: Features, timed: Asked, queries: QuerySpec, parent: str
+) -> Hits:
+    """Exact neighbours of the timed queries, their own tiles dropped, somewhat deeper than k."""
     n = len(corrected)
-    depth = min(n - 1, queries.k + max(_SPARE_TRUTH, queries.k // 10))
+    others = n - int((timed.rows >= 0).any())  # a tile is not its own neighbour
+    depth = min(others, queries.k + max(_SPARE_TRUTH, queries.k // 10))
 
     def make(folder: Path) -> Mapping[str, Any]:
-        rows = draw_query_rows(n, queries.count, queries.seed)
-        asked = corrected[rows].values
-        exact = ENGINES["exact"]
-        engine = exact.build(corrected.values, exact.build_params(), 1)
-        found, _ = engine.search(asked, depth + 1, exact.query_params(), 1)
-        hits = check_answers(found, corrected, asked, rows, depth).hits
-        order = np.argsort(hits.distances, axis=1, kind="stable")  # by the recomputed distances
-        Hits(np.take_along_axis(hits.ids, order, 1), np.take_along_axis(hits.distances, order, 1)).save(folder)
-        return {"q": len(rows), "depth": depth, "n": n}
+        truth = exact_neighbours(corrected, timed, depth)
+        truth.save(folder)
+        notes = {"q": len(timed), "depth": depth, "n": n}
+        if timed.neighbours is None:
+            return notes
+        file_k = min(queries.k, timed.neighbours.shape[1])
+        recall = recall_of_file(timed.neighbours, corrected, timed.corrected, truth, file_k)
+        return {**notes, "file_k": file_k, "file_recall": float(recall.mean())}
 
     parameters = {"count": queries.count, "k": queries.k, "seed": queries.seed}
     note = cache.make("truth", backbone, parameters, [parent], make)
     return Hits.open(Path(note.folder))
 
 
+def exact_neighbours(corrected: Features, asked: Asked, depth: int) -> Hits:
+    """(q, depth) nearest other tiles of each query by exact search, by distances recomputed in float64."""
+    exact = ENGINES["exact"]
+    engine = exact.build(corrected.values, exact.build_params(), 1)
+    most = min(len(corrected), depth + 1)
+    found, _ = engine.search(asked.corrected, most, exact.query_params(), 1)
+    hits = check_answers(found, corrected, asked.corrected, asked.rows, min(depth, most)).hits
+    order = np.argsort(hits.distances, axis=1, kind="stable")
+    return Hits(np.take_along_axis(hits.ids, order, 1), np.take_along_axis(hits.distances, order, 1))
+
+
 def without_pixels(tiles: Tiles, rows: np.ndarray) -> Tiles:
     """The table of some tiles, with one blank pixel a tile: who judges must neither see nor load pictures."""
-    blank = np.broadcast_to(np.zeros((1, 1, 1, 1), np.uint8), (len(rows), 1, 1, 3))
-    return Tiles(blank, tiles.table.iloc[rows].reset_index(drop=True))
+    return Tiles(_blank(len(rows)), tiles.table.iloc[rows].reset_index(drop=True))
+
+
+def _blank(n: int) -> np.ndarray:
+    """(n, 1, 1, 3) uint8 zeros that take no memory."""
+    return np.broadcast_to(np.zeros((1, 1, 1, 1), np.uint8), (n, 1, 1, 3))

@@ -14,13 +14,20 @@ from ris_core.backbone import BackboneSpec
 from ris_core.engines import ENGINES
 from ris_core.recipe import DinoRecipe
 from ris_core.tile_spec import TileSpec
+from ris_core.vector_files import Vectors, is_vector_file, read_vectors
 
 SCENE = "scene"  # the embedded corpus
+VECTORS = "vectors"  # in place of a backbone's model: its features come from a file
+VECTOR_KEYS = ("source", "queries", "sample", "seed", "labels")  # of [corpus], where it is a file of vectors
 SMALLEST_SCENE_PX = 512
 CORRECTED: Final = "corrected"
 AS_PUBLISHED: Final = "as_published"  # raw queries on a corrected index
 SINGLE: Final = "single"
 BATCH: Final = "batch"
+SELF: Final = "self"
+OVERLAP: Final = "overlap"
+BLOCK: Final = "block"
+ExclusionName = Literal["self", "overlap", "block"]
 SpaceName = Literal["corrected", "as_published"]
 Mode = Literal["single", "batch"]
 
@@ -42,8 +49,10 @@ class CorpusSpec:
     """``[corpus]``: the images, how they are cut, and which part trains.
 
     Attributes:
-        source: ``"scene"``, or the path of a GeoTIFF, a folder of them, an image folder or a zip of one. A relative
-            path is looked for in the working directory, then beside the suite file.
+        source: ``"scene"``, or the path of a GeoTIFF, a folder of them, an image folder or a zip of one; or of a file
+            of vectors (see `ris_core.vector_files`), which are neither cut nor described. A relative path is looked
+            for in the working directory, then beside the suite file.
+        queries: Held-out queries for a file of vectors; None: those that it brings or that lie beside it.
         scene_px: Side of the embedded scene.
         scene_seed: Seed of the embedded scene.
         tile_px: See `ris_core.tiles.TileSpec`, as all keys down to ``percentiles``; paths are looked for
@@ -56,13 +65,14 @@ class CorpusSpec:
         seed: Of the sample and of the split.
         bands: See ``tile_px``.
         percentiles: See ``tile_px``.
-        labels: See ``tile_px``.
+        labels: See ``tile_px``; of a file of vectors a CSV with the column ``label``, one line a vector.
         classes: See ``tile_px``; the scene brings its own.
         train_frac: 0: train on all tiles and search all of them. Else the share of the tiles, drawn by seed, that
             trains; the others are indexed and queried, so no tile is in both halves.
     """
 
     source: str = SCENE
+    queries: Path | None = None
     scene_px: int = 8192
     scene_seed: int = 0
     tile_px: int = 512
@@ -89,11 +99,26 @@ class CorpusSpec:
             faults.append(f"tile_px = {self.tile_px} is larger than the scene, scene_px = {self.scene_px}.")
         if self.source != SCENE and not Path(self.source).exists():
             faults.append(f"source = {self.source!r} does not exist. Name a file or folder, or {SCENE!r}.")
-        for key in ("labels", "classes"):
+        if self.queries is not None and not self.is_vectors:
+            faults.append("queries belong to a file of vectors; tiles are queries themselves. Remove the key.")
+        for key in ("queries", "labels", "classes"):
             path = getattr(self, key)
             if path is not None and not path.exists():
                 faults.append(f"{key} = '{path}' does not exist, neither beside the source nor here. Name a file.")
         return faults
+
+    @property
+    def is_vectors(self) -> bool:
+        """Whether it is a file of vectors."""
+        return is_vector_file(Path(self.source))
+
+    def vectors(self) -> Vectors:
+        """The file of vectors that it is.
+
+        Raises:
+            CorpusError: If it is none, or is damaged.
+        """
+        return read_vectors(Path(self.source), self.queries)
 
     def tile_spec(self) -> TileSpec:
         """The part of it that tiling reads."""
@@ -179,17 +204,24 @@ class QuerySpec:
         seed: Of the draw.
         space: ``"corrected"``: queries go through the index' space. ``"as_published"``: they go in raw, as the
             thesis' code did; recall is still against the corrected truth.
+        exclude: Which tiles are no answers besides the query's own. ``"self"``: none. ``"overlap"``: those that
+            overlap it on the ground. ``"block"``: those of its own square block of ``block_px``. Each
+            one is scored, so that both numbers stand side by side; only ``"self"`` is timed.
+        block_px: Side of a block, in pixels of the raster.
     """
 
     count: int = 500
     k: int = 100
     seed: int = 0
     space: tuple[SpaceName, ...] = (CORRECTED,)
+    exclude: tuple[ExclusionName, ...] = (SELF,)
+    block_px: int = 2048
 
     def faults(self) -> list[str]:
-        """Numbers below one, spaces given twice or not at all."""
-        faults = [f"{key} = {v}; it must be at least 1." for key in ("count", "k") if (v := getattr(self, key)) < 1]
-        return faults + _choice_faults("space", self.space)
+        """Numbers below one, spaces and exclusions given twice or not at all."""
+        least = ("count", "k", "block_px")
+        faults = [f"{key} = {v}; it must be at least 1." for key in least if (v := getattr(self, key)) < 1]
+        return faults + _choice_faults("space", self.space) + _choice_faults("exclude", self.exclude)
 
 
 @dataclasses.dataclass(frozen=True)
@@ -197,27 +229,33 @@ class MeasureSpec:
     """``[measure]``: what the clock does.
 
     Attributes:
-        rounds: Builds of each index, and passes over all queries in batch mode. In single mode every query is
-            timed once.
-        slow_build_s: A build that takes longer than this is repeated only ``slow_rounds`` times.
+        processes: Fresh processes, one after the other, that measure each cell anew.
+        rounds: In each process, builds of an index, and passes over all queries in batch mode. In single mode every
+            query is timed once in each process.
+        slow_build_s: A build that takes longer than this is slow: it is timed ``slow_rounds`` times in one process
+            alone, and that process then answers all query cells of the index.
         slow_rounds: Rounds of slow builds.
         warmup: Untimed rounds before the timed ones (in single mode: queries).
+        timeout_s: A cell that has taken longer in one of its processes is given up, and is a failed row.
         threads: Threads of the engine, BLAS and OpenMP; each number makes its own cells.
         modes: ``"single"``: one query a call. ``"batch"``: all queries in one call.
     """
 
+    processes: int = 2
     rounds: int = 5
     slow_build_s: float = 10.0
     slow_rounds: int = 1
     warmup: int = 1
+    timeout_s: float = 3600.0
     threads: tuple[int, ...] = (1,)
     modes: tuple[Mode, ...] = (SINGLE, BATCH)
 
     def faults(self) -> list[str]:
         """Numbers below one, lists empty or with doubles."""
-        faults = [
-            f"{k} = {v}; it must be at least 1." for k in ("rounds", "slow_rounds") if (v := getattr(self, k)) < 1
-        ]
+        least = ("processes", "rounds", "slow_rounds")
+        faults = [f"{key} = {v}; it must be at least 1." for key in least if (v := getattr(self, key)) < 1]
+        if self.timeout_s <= 0:
+            faults.append(f"timeout_s = {self.timeout_s:g}; it must be above 0.")
         if self.warmup < 0:
             faults.append(f"warmup = {self.warmup}; it must be at least 0.")
         if any(threads < 1 for threads in self.threads):
@@ -236,12 +274,13 @@ class Suite:
         overrides: The ``--set`` arguments that were applied to it.
         about: ``[suite]``.
         corpus: ``[corpus]``.
-        backbones: ``[backbone.*]``, lists expanded to variants.
+        backbones: ``[backbone.*]``, lists expanded to variants; of a file of vectors one that bears its name.
         engines: ``[engine.*]``, lists expanded to grids.
         space: ``[space]``.
         queries: ``[queries]``.
         judge: ``[judge]``.
         measure: ``[measure]``.
+        unused: Sections and keys that the file has and a corpus of vectors has no use for.
     """
 
     name: str
@@ -256,11 +295,12 @@ class Suite:
     queries: QuerySpec
     judge: JudgeSpec
     measure: MeasureSpec
+    unused: tuple[str, ...] = ()
 
     def to_json(self) -> dict[str, Any]:
         """The suite as resolved, for ``run.json``; two runs with equal ones measure the same cells."""
         parts = {f.name: getattr(self, f.name) for f in dataclasses.fields(self)}
-        for key in ("path", "text", "overrides"):
+        for key in ("path", "text", "overrides", "unused"):
             del parts[key]
         plain = {key: _plain(value) for key, value in parts.items()}
         return dict(json.loads(json.dumps(plain, default=str)))

@@ -5,15 +5,16 @@ tiling has found, before anything is trained.
 """
 
 import dataclasses
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 from pathlib import Path
 
 import torch
 
-from bench.suite import SCENE, Suite
+from bench.suite import SCENE, SELF, Suite
 from ris_core.backbone import RANDOM, build_backbone
 from ris_core.errors import CheckpointError, CorpusError, RasterError
 from ris_core.tiles import count_cells
+from ris_core.vector_files import Vectors
 
 _TYPICAL_WIDTH = 192
 
@@ -39,6 +40,9 @@ def feature_widths(suite: Suite, faults: list[str]) -> dict[str, int]:
         suite: The suite.
         faults: An architecture that timm refuses is appended here.
     """
+    if suite.corpus.is_vectors:
+        vectors = _vectors(suite, faults)
+        return {} if vectors is None else {entry.name: vectors.d for entry in suite.backbones}
     widths = {}
     for entry in suite.backbones:
         try:
@@ -49,12 +53,29 @@ def feature_widths(suite: Suite, faults: list[str]) -> dict[str, int]:
     return widths
 
 
+def _vectors(suite: Suite, faults: list[str]) -> Vectors | None:
+    """The suite's file of vectors, opened; None where that fails, or where its corpus is imagery."""
+    paths = [Path(suite.corpus.source), *filter(None, (suite.corpus.queries,))]
+    if not suite.corpus.is_vectors or not all(path.exists() for path in paths):  # `CorpusSpec.faults` tells it
+        return None
+    try:
+        return suite.corpus.vectors()
+    except CorpusError as error:
+        faults.append(f"{suite.path}: [corpus] {error}")
+        return None
+
+
 def _most_tiles(suite: Suite, faults: list[str]) -> int | None:
     """The largest number of tiles that the corpus can give, from headers alone; None where it cannot be opened."""
     corpus = suite.corpus
     where = f"{suite.path}: [corpus]"
     spec = corpus.tile_spec()
-    if corpus.source == SCENE:
+    if corpus.is_vectors:
+        vectors = _vectors(suite, [])  # `feature_widths` told its faults
+        if vectors is None:
+            return None
+        cells = vectors.n
+    elif corpus.source == SCENE:
         stride_px = corpus.stride_px or corpus.tile_px
         cells = ((corpus.scene_px - corpus.tile_px) // stride_px + 1) ** 2 * (2 if corpus.half_offset else 1)
     else:
@@ -64,9 +85,8 @@ def _most_tiles(suite: Suite, faults: list[str]) -> int | None:
             faults.append(f"{where} {error}")
             return None
     if corpus.sample is not None and corpus.sample > cells:
-        faults.append(
-            f"{where} sample = {corpus.sample}; the corpus gives at most {cells} tiles of {corpus.tile_px} px."
-        )
+        things = "vectors" if corpus.is_vectors else f"tiles of {corpus.tile_px} px"
+        faults.append(f"{where} sample = {corpus.sample}; the corpus gives at most {cells} {things}.")
     return cells if corpus.sample is None else min(cells, corpus.sample)
 
 
@@ -85,15 +105,10 @@ def corpus_faults(suite: Suite, indexed: int, trained: int, widths: dict[str, in
         trained: Tiles that train.
         widths: Dimensions of the features of each backbone, where known.
     """
-    faults = []
     where = str(suite.path)
-    if suite.queries.k >= indexed:
-        faults.append(
-            f"{where}: [queries] k = {suite.queries.k}, but the index holds {indexed} tiles and a tile is never its "
-            f"own neighbour; k must be at most {indexed - 1}. Lower k, or cut more or smaller tiles."
-        )
-    if suite.queries.count > indexed:
-        faults.append(f"{where}: [queries] count = {suite.queries.count}; the index holds only {indexed} tiles.")
+    vectors = _vectors(suite, [])
+    held_out = None if vectors is None or vectors.queries is None else len(vectors.queries)
+    faults = [f"{where}: [queries] {fault}" for fault in _query_faults(suite, indexed, held_out)]
     for entry in suite.backbones:
         if entry.recipe is not None and trained < entry.recipe.batch:
             faults.append(
@@ -109,6 +124,24 @@ def corpus_faults(suite: Suite, indexed: int, trained: int, widths: dict[str, in
         if suite.space.whiten is not None and width is not None and suite.space.whiten > width:
             faults.append(f"{where}: [space] whiten = {suite.space.whiten}; {entry.name} has only {width} dimensions.")
     return list(dict.fromkeys(faults))
+
+
+def _query_faults(suite: Suite, indexed: int, held_out: int | None) -> Iterator[str]:
+    """What is impossible about ``[queries]``; ``held_out`` of them are no tiles, None: all are."""
+    queries = suite.queries
+    thing, more = ("vector", "take more vectors") if suite.corpus.is_vectors else ("tile", "cut more or smaller tiles")
+    if queries.k >= indexed:
+        own = f" and a {thing} is never its own neighbour" if held_out is None else ""
+        yield (
+            f"k = {queries.k}, but the index holds {indexed} {thing}s{own}; k must be at most {indexed - 1}. "
+            f"Lower k, or {more}."
+        )
+    if held_out is None and queries.count > indexed:
+        yield f"count = {queries.count}; the index holds only {indexed} {thing}s."
+    if held_out is not None and queries.count > held_out:
+        yield f"count = {queries.count}; only {held_out} queries are held out. Lower count to {held_out}."
+    if suite.corpus.is_vectors and set(queries.exclude) - {SELF}:
+        yield f"exclude = {list(queries.exclude)}; vectors have no places on the ground. Set exclude = ['self']."
 
 
 def _width(suite: Suite, d: int | None) -> int:

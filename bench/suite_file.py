@@ -1,5 +1,6 @@
 """Suite files: found by name, overridden by ``--set``, read into a `Suite` with every fault told at once."""
 
+import contextlib
 import dataclasses
 import difflib
 import re
@@ -11,6 +12,8 @@ from typing import Any, TypeVar
 from bench.judge import JudgeSpec
 from bench.suite import (
     SCENE,
+    VECTOR_KEYS,
+    VECTORS,
     About,
     BackboneEntry,
     CorpusSpec,
@@ -26,13 +29,15 @@ from bench.suite_faults import joint_faults
 from bench.toml_record import apply_override, expand_grid, parse_override, read_record, unknown_key
 from ris_core.backbone import BackboneSpec
 from ris_core.engines import ENGINES
-from ris_core.errors import SuiteError
+from ris_core.errors import CorpusError, SuiteError
 from ris_core.recipe import DinoRecipe
+from ris_core.vector_files import ANGULAR, EUCLIDEAN, is_vector_file
 
 T = TypeVar("T")
 
 SECTIONS = ("suite", "corpus", "backbone", "engine", "space", "queries", "judge", "measure")
 TRAINING = ("dino",)
+_METRIC_SPACES = {ANGULAR: {"center": False, "normalize": True}, EUCLIDEAN: {"normalize": False}}
 _NAME = re.compile(r"[A-Za-z0-9_][A-Za-z0-9_.-]*")
 _HERE = Path(__file__).parent
 
@@ -103,17 +108,21 @@ class _SuiteReader:
     faults: list[str]
 
     def read(self, text: str, overrides: tuple[str, ...]) -> Suite | None:
-        about = self._section("suite", About)
+        unused = self._drop_unused()
         corpus = self._corpus()
-        backbones = tuple(self._named("backbone", self._backbones))
+        about = self._about(overrides, corpus)
+        if corpus is not None and corpus.is_vectors:
+            backbones = [_vector_entry(corpus)]
+        else:
+            backbones = self._named("backbone", self._backbones)
         engines = tuple(self._named("engine", self._engine))
-        space, queries = self._section("space", SpaceSpec), self._section("queries", QuerySpec)
+        space, queries = self._space(corpus), self._section("queries", QuerySpec)
         judge, measure = self._judge(corpus), self._section("measure", MeasureSpec)
         if about is None or corpus is None or space is None or queries is None or judge is None or measure is None:
             return None
         return Suite(
             self.path.stem, self.path, text, overrides,
-            about, corpus, backbones, engines, space, queries, judge, measure,
+            about, corpus, tuple(backbones), engines, space, queries, judge, measure, unused,
         )  # fmt: skip
 
     def _where(self, section: str) -> str:
@@ -122,6 +131,36 @@ class _SuiteReader:
     def _section(self, name: str, record: type[T]) -> T | None:
         return read_record(record, self.table.get(name, {}), self._where(name), self.faults)
 
+    def _drop_unused(self) -> tuple[str, ...]:
+        """Take out what a corpus of vectors has no use for, how tiles are cut and described; its names."""
+        corpus = self.table.get("corpus", {})
+        if not isinstance(corpus, Mapping) or not is_vector_file(Path(str(corpus.get("source", SCENE)))):
+            return ()
+        known = [field.name for field in dataclasses.fields(CorpusSpec)]
+        unused = [key for key in corpus if key in known and key not in VECTOR_KEYS]
+        self.table["corpus"] = {key: value for key, value in corpus.items() if key not in unused}
+        backbones = self.table.pop("backbone", {})
+        return (*(f"[backbone.{name}]" for name in backbones), *(f"corpus.{key}" for key in unused))
+
+    def _about(self, overrides: tuple[str, ...], corpus: CorpusSpec | None) -> About | None:
+        """``[suite]``, which says nothing of a corpus that was named by ``--set``."""
+        about = self._section("suite", About)
+        given = {override.partition("=")[0].strip() for override in overrides}
+        if about is None or corpus is None or "corpus.source" not in given:
+            return about
+        title = about.title if "suite.title" in given else f"{self.path.stem} on {Path(corpus.source).name}"
+        return About(title=title)
+
+    def _space(self, corpus: CorpusSpec | None) -> SpaceSpec | None:
+        """``[space]``; what it leaves open of a file of vectors that names its metric follows from that metric."""
+        table, metric = self.table.get("space", {}), ""
+        if corpus is not None and corpus.is_vectors:
+            with contextlib.suppress(CorpusError):  # `joint_faults` tells it
+                metric = corpus.vectors().metric
+        if isinstance(table, Mapping):
+            table = {**_METRIC_SPACES.get(metric, {}), **table}
+        return read_record(SpaceSpec, table, self._where("space"), self.faults)
+
     def _corpus(self) -> CorpusSpec | None:
         table = self.table.get("corpus", {})
         if isinstance(table, Mapping):
@@ -129,7 +168,7 @@ class _SuiteReader:
             source = table.get("source", SCENE)
             if isinstance(source, str) and source != SCENE:
                 table["source"] = str(self._found(source, ()))
-            for key in ("labels", "classes"):
+            for key in ("queries", "labels", "classes"):
                 if isinstance(table.get(key), str):
                     table[key] = str(self._found(table[key], self._beside_source(table)))
         return read_record(CorpusSpec, table, self._where("corpus"), self.faults)
@@ -242,6 +281,12 @@ class _SuiteReader:
         if len(set(points)) < len(points):
             self.faults.append(f"{where} names a value twice.")
         return points
+
+
+def _vector_entry(corpus: CorpusSpec) -> BackboneEntry:
+    """What stands where a backbone stands: a file of vectors, by its name."""
+    name = re.sub(r"[^A-Za-z0-9_.-]+", "_", Path(corpus.source).stem).lstrip(".-")
+    return BackboneEntry(name or VECTORS, BackboneSpec(VECTORS, weights=corpus.source))
 
 
 def _variant(name: str, choice: Mapping[str, Any]) -> str:

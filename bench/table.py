@@ -7,15 +7,32 @@
 import csv
 from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
+from types import MappingProxyType
 from typing import Any
 
 import numpy as np
 import pandas as pd
 from tabulate import tabulate
 
-from bench.cost_table import runtime_table, runtimes_page, setting_table, settings_page
+from bench.cheapest_table import cheapest_page, cheapest_table
+from bench.cost_table import memory_page, memory_table, runtime_table, runtimes_page, setting_table, settings_page
+from bench.difference_table import difference_table, differences_page
+from bench.difficulty_table import (
+    NOTHING_KNOWN,
+    DataFacts,
+    difficulty_page,
+    difficulty_table,
+    geometry_table,
+    hygiene_page,
+    hygiene_table,
+    leakage_page,
+    leakage_table,
+    lid_page,
+    lid_table,
+)
 from bench.judgments import Judgments
 from bench.precision_table import averages_page, precision_averages, precision_page, precision_table
+from bench.ranking import ranking_page, ranking_table
 from bench.results import BuildResult, QueryResult
 from bench.table_schemas import SCHEMAS, TEXT, WHOLE
 from bench.training_table import loss_table, losses_page, model_table
@@ -29,9 +46,18 @@ PAGES: dict[str, Callable[[pd.DataFrame], pd.DataFrame]] = {
     "nn_precision": precision_page,
     "nn_precision_averages": averages_page,
     "lsh_parameters": settings_page,
+    "cheapest_settings": cheapest_page,
+    "memory": memory_page,
+    "differences": differences_page,
+    "ranking": ranking_page,
+    "recall_by_difficulty": difficulty_page,
+    "recall_over_lid": lid_page,
+    "spatial_leakage": leakage_page,
+    "data_hygiene": hygiene_page,
 }
 _LONG_ROWS = 40  # a LaTeX table with more rows runs over pages
 _WIDE_COLUMNS = 7
+_LONG_TEXT, _TEXT_SHARE = 60, 0.6  # characters; of the line, for all columns with longer texts together
 _LATEX = str.maketrans(
     {
         "\\": r"\textbackslash{}",
@@ -58,6 +84,8 @@ def build_tables(
     judgments: Judgments | None,
     notes: Mapping[str, Mapping[str, Any]],
     logs: Mapping[str, Path],
+    data: DataFacts = NOTHING_KNOWN,
+    overhead: Mapping[str, Sequence[Sequence[float]]] = MappingProxyType({}),
 ) -> dict[str, pd.DataFrame]:
     """Every table of a run by name, in the order of a report.
 
@@ -66,6 +94,8 @@ def build_tables(
         judgments: What the cells were judged by, or None.
         notes: For each backbone, facts under the names of the columns of ``models``.
         logs: For each backbone that was trained, the ``log.txt`` of its checkpoint.
+        data: What is known of its queries and tiles.
+        overhead: What the harness itself takes, as `bench.results.RunRecord` has it.
 
     Raises:
         ArtifactError: If a log cannot be read.
@@ -73,15 +103,32 @@ def build_tables(
     builds = [result for result in results if isinstance(result, BuildResult)]
     queries = [result for result in results if isinstance(result, QueryResult)]
     precision = precision_table(queries, judgments)
+    settings = typed(setting_table(builds, queries, overhead), "lsh_parameters", "lsh_parameters")
     tables = {
         "nn_precision_averages": precision_averages(precision),
         "nn_precision": precision,
-        "lsh_parameters": setting_table(builds, queries),
+        "differences": difference_table(queries),
+        "lsh_parameters": settings,
+        "cheapest_settings": cheapest_table(settings),
+        "ranking": ranking_table(settings),
+        "memory": memory_table(builds),
         "runtimes": runtime_table(builds, queries, notes, logs),
+        "recall_by_difficulty": difficulty_table(queries, data),
+        "recall_over_lid": lid_table(queries, data),
+        "spatial_leakage": leakage_table(queries, _depths(judgments)),
+        "query_geometry": geometry_table(queries, data),
+        "data_hygiene": hygiene_table(data),
         "losses": loss_table(logs),
         "models": model_table(notes, logs),
     }
     return {name: typed(table, name, name) for name, table in tables.items()}
+
+
+def _depths(judgments: Judgments | None) -> dict[str, int]:
+    """For each stratum, how deep its answers are judged."""
+    if judgments is None:
+        return {}
+    return dict(zip(judgments.queries["stratum"], judgments.queries["depth"], strict=True))
 
 
 def write_table(table: pd.DataFrame, folder: Path, name: str, caption: str = "") -> None:
@@ -185,7 +232,7 @@ def latex_of(page: pd.DataFrame, caption: str, name: str) -> str:
     """A booktabs table with caption and label ``tab:<name>``; a long one runs over pages (longtable)."""
     if page.empty:
         return f"% {name}: nothing to show\n"
-    columns = "".join("r" if side == "right" else "l" for side in _alignments(page))
+    columns = "".join(_latex_columns(page))
     head = _latex_row(page.columns.tolist())
     body = "\n".join(_latex_row(row) for row in page.to_numpy().tolist())
     title = rf"\caption{{{caption.translate(_LATEX)}}}\label{{tab:{name}}}"
@@ -205,6 +252,14 @@ def latex_of(page: pd.DataFrame, caption: str, name: str) -> str:
 
 def _latex_row(cells: Sequence[str]) -> str:
     return " & ".join(str(cell).translate(_LATEX) for cell in cells) + r" \\"
+
+
+def _latex_columns(page: pd.DataFrame) -> list[str]:
+    """``r`` for numbers, ``l`` for words, and paragraphs for columns of long texts, which share most of the line."""
+    is_long = [max(map(len, page[column])) > _LONG_TEXT for column in page]
+    paragraph = rf"p{{{_TEXT_SHARE / max(1, sum(is_long)):.2g}\linewidth}}"
+    sides = ("r" if side == "right" else "l" for side in _alignments(page))
+    return [paragraph if long else side for long, side in zip(is_long, sides, strict=True)]
 
 
 def _alignments(page: pd.DataFrame) -> list[str]:

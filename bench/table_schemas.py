@@ -23,9 +23,12 @@ SCHEMAS: dict[str, dict[str, str]] = {
         "q1": NUMBER,
         "q3": NUMBER,
         "min": NUMBER,
-        "rounds": WHOLE,  # measurements behind the row: rounds, or queries answered alone
+        "rounds": WHOLE,  # measurements behind the row: rounds, or queries answered alone, of all processes
         "n": WHOLE,  # tiles in the corpus
         **_PUBLISHED,
+        "ci_low": NUMBER,
+        "ci_high": NUMBER,
+        "processes": WHOLE,
     },
     "losses": {
         "backbone": TEXT,
@@ -51,6 +54,7 @@ SCHEMAS: dict[str, dict[str, str]] = {
         "found": NUMBER,  # relevant tiles among the first `depth`; an expectation for "random"
         "precision": NUMBER,
         "relevant_in_corpus": WHOLE,  # the query itself left out
+        "average_precision": NUMBER,  # at `depth`; missing for "random" and "ceiling"
     },
     "nn_precision_averages": {
         "stratum": TEXT,
@@ -64,6 +68,9 @@ SCHEMAS: dict[str, dict[str, str]] = {
         "ci_low": NUMBER,
         "ci_high": NUMBER,
         **_PUBLISHED,
+        "mean_average_precision": NUMBER,
+        "map_ci_low": NUMBER,
+        "map_ci_high": NUMBER,
     },
     "lsh_parameters": {
         "cell": TEXT,
@@ -105,6 +112,171 @@ SCHEMAS: dict[str, dict[str, str]] = {
         "precision_label": NUMBER,
         "precision_qrels": NUMBER,
         "self_first_frac": NUMBER,
+        "query_ms_max": NUMBER,
+        "query_ms_ci_low": NUMBER,
+        "query_ms_ci_high": NUMBER,
+        "build_s_ci_low": NUMBER,
+        "build_s_ci_high": NUMBER,
+        "processes": WHOLE,
+        "overhead_ms": NUMBER,  # of an engine that does nothing, asked in the same way
+        "other_load_frac": NUMBER,  # of the cores, while the clock ran
+        "self_missed_frac": NUMBER,
+        "unstable_frac": NUMBER,  # of the queries: processes gave different answers
+        "ready_ms": NUMBER,  # first query of a fresh index
+        "recall_ids_ci_low": NUMBER,
+        "recall_ids_ci_high": NUMBER,
+    },
+    "cheapest_settings": {
+        "backbone": TEXT,
+        "mode": TEXT,
+        "threads": WHOLE,
+        "engine": TEXT,
+        "n": WHOLE,
+        "k": WHOLE,
+        "recall_target": NUMBER,
+        "settings": WHOLE,  # measured, from which the fastest was chosen
+        "cell": TEXT,  # empty where none reaches the target
+        "recall": NUMBER,
+        "recall_ci_low": NUMBER,
+        "recall_ci_high": NUMBER,
+        "query_ms_median": NUMBER,
+        "query_ms_ci_low": NUMBER,
+        "query_ms_ci_high": NUMBER,
+        "queries_per_s": NUMBER,
+        "build_s": NUMBER,
+        "size_bytes": WHOLE,
+    },
+    "memory": {
+        "cell": TEXT,
+        "backbone": TEXT,
+        "engine": TEXT,
+        "kind": TEXT,
+        "n": WHOLE,
+        "d": WHOLE,
+        "vector_bytes": WHOLE,  # in the index' space
+        "theoretical_bytes": WHOLE,  # of the index, by its definition; no vectors
+        "size_bytes": WHOLE,  # of the index, as the engine says; no vectors
+        "anon_growth_bytes": WHOLE,  # of the process while it built the index
+        "disk_bytes": WHOLE,  # of the raw features, from which the index is built
+        "peak_rss_bytes": WHOLE,  # of the process, from before the build until after a query
+        "start_rss_bytes": WHOLE,  # of the process before the build, vectors and libraries included
+    },
+    "differences": {
+        "family": TEXT,  # all that was tested to answer one question; its p values are adjusted together
+        "score": TEXT,
+        "stratum": TEXT,  # "all": all judged queries; "timed": the timed queries
+        "backbone": TEXT,
+        "setting": TEXT,
+        "first": TEXT,
+        "second": TEXT,
+        "n": WHOLE,  # queries that both answered
+        "mean_first": NUMBER,
+        "mean_second": NUMBER,
+        "difference": NUMBER,  # first minus second
+        "ci_low": NUMBER,
+        "ci_high": NUMBER,
+        "p": NUMBER,
+        "p_holm": NUMBER,
+        "comparisons": WHOLE,  # in the family
+        "verdict": TEXT,  # what the first is: "higher", "lower" or "no difference shown"
+        "cell": TEXT,  # of the first
+    },
+    "ranking": {
+        "data_set": TEXT,  # the features of one backbone
+        "engine": TEXT,
+        "cell": TEXT,  # its fastest setting that reaches the target
+        "threads": WHOLE,
+        "n": WHOLE,  # tiles
+        "q": WHOLE,  # timed queries
+        "k": WHOLE,
+        "recall_target": NUMBER,
+        "recall": NUMBER,
+        "query_ms": NUMBER,
+        "rank": NUMBER,  # on this data set; engines without such a setting share the last one
+        "average_rank": NUMBER,  # over all data sets, as all columns from here on
+        "data_sets": WHOLE,
+        "groups": TEXT,  # engines that share a letter cannot be told apart
+        "friedman_p": NUMBER,
+        "smallest_p": NUMBER,  # adjusted; so many data sets can give no smaller one
+        "reason": TEXT,
+    },
+    "recall_by_difficulty": {
+        "cell": TEXT,
+        "backbone": TEXT,
+        "engine": TEXT,
+        "space": TEXT,
+        "mode": TEXT,
+        "threads": WHOLE,
+        "k": WHOLE,
+        "kind": TEXT,  # of difficulty: "stratum", "label", "lid" or "relative_contrast"
+        "group": TEXT,  # a stratum, a label, or a third: "low", "middle", "high"
+        "low": NUMBER,  # smallest and greatest value in a third
+        "high": NUMBER,
+        "queries": WHOLE,
+        "recall": NUMBER,
+        "ci_low": NUMBER,
+        "ci_high": NUMBER,
+        "recall_ids": NUMBER,
+        "query_ms_median": NUMBER,  # of queries answered alone; median over the processes of their medians
+    },
+    "recall_over_lid": {
+        "cell": TEXT,
+        "backbone": TEXT,
+        "engine": TEXT,
+        "space": TEXT,
+        "mode": TEXT,
+        "threads": WHOLE,
+        "k": WHOLE,
+        "bin": WHOLE,
+        "lid_low": NUMBER,
+        "lid_high": NUMBER,
+        "lid_mean": NUMBER,
+        "queries": WHOLE,
+        "recall": NUMBER,
+        "ci_low": NUMBER,
+        "ci_high": NUMBER,
+    },
+    "spatial_leakage": {
+        "cell": TEXT,
+        "backbone": TEXT,
+        "engine": TEXT,
+        "space": TEXT,
+        "mode": TEXT,
+        "threads": WHOLE,
+        "k": WHOLE,
+        "score": TEXT,  # "recall@100", "precision easy@100"
+        "exclude": TEXT,  # "self", "overlap" or "block"
+        "queries": WHOLE,
+        "mean": NUMBER,
+        "ci_low": NUMBER,
+        "ci_high": NUMBER,
+        "difference": NUMBER,  # to "self", on the same queries
+        "difference_ci_low": NUMBER,
+        "difference_ci_high": NUMBER,
+    },
+    "query_geometry": {
+        "backbone": TEXT,
+        "set": TEXT,  # "timed" or "judged"
+        "k": WHOLE,
+        "queries": WHOLE,
+        "lid_missing": WHOLE,  # queries without an estimate
+        "lid_mean": NUMBER,
+        "lid_q1": NUMBER,
+        "lid_median": NUMBER,
+        "lid_q3": NUMBER,
+        "relative_contrast_q1": NUMBER,
+        "relative_contrast_median": NUMBER,
+        "relative_contrast_q3": NUMBER,
+        "tied_frac": NUMBER,
+    },
+    "data_hygiene": {
+        "about": TEXT,
+        "backbone": TEXT,  # empty for the tiles
+        "count": WHOLE,  # tiles, vectors or queries concerned
+        "of": WHOLE,  # examined
+        "frac": NUMBER,
+        "groups": WHOLE,  # of duplicates; blocks that hold a query
+        "consequence": TEXT,
     },
     "models": {
         "backbone": TEXT,
@@ -123,11 +295,19 @@ SCHEMAS: dict[str, dict[str, str]] = {
         "norm_std": NUMBER,
         "knn_accuracy": NUMBER,
         "train_tiles": WHOLE,
+        "knn_ci_low": NUMBER,
+        "knn_ci_high": NUMBER,
+    },
+    "provenance": {
+        "key": TEXT,  # group.name
+        "value": TEXT,
     },
 }
 
 CAPTIONS: dict[str, str] = {
-    "runtimes": "Running times: median, quartiles and minimum. The last column is the thesis' time for ViT-Tiny on "
+    "runtimes": "Running times: median over the processes of each one's median, its 95 % bootstrap interval over "
+    "processes and rounds, quartiles and minimum. Building is loading, transforming and constructing; the first query "
+    "of a fresh index makes it ready. The last column is the thesis' time for ViT-Tiny on "
     "400,000 tiles and another machine: it stands for orientation and cannot be compared.",
     "losses": "DINO training loss of each epoch.",
     "nn_precision": "Relevant tiles among the nearest neighbours of each query, exact search; random answers and the "
@@ -135,6 +315,29 @@ CAPTIONS: dict[str, str] = {
     "nn_precision_averages": "Precision of nearest neighbours by difficulty: mean over the queries and its 95 % "
     "bootstrap interval. The thesis' rows were judged by hand on another corpus, of 400,000 tiles.",
     "lsh_parameters": "Build, query time, recall and precision of every setting. Median query time; in batch mode the "
-    "time of a batch divided by its queries.",
+    "time of a batch divided by its queries. The harness' own share of it is what an engine that does nothing takes. "
+    "Noisy: other work took more than 15 % of the cores meanwhile.",
+    "differences": "Paired comparisons on the same queries: mean difference with its 95 % bootstrap interval, as if it "
+    "were the only one; p of a permutation test; and p adjusted for all comparisons that answer the same question "
+    "(Holm). A difference is called where the adjusted p is below 0.05. No difference shown does not mean that there "
+    "is none.",
+    "ranking": "Engines over data sets, a data set being the features of one backbone: time of a single query in each "
+    "engine's fastest setting that reaches the recall, and its rank. Engines that share a group letter cannot be told "
+    "apart.",
+    "recall_by_difficulty": "Recall and time by difficulty, three kinds apart: judged queries by stratum, timed ones "
+    "by label and by geometry (local intrinsic dimension and relative contrast at k, in thirds). Recall and, of single "
+    "queries, the median time in ms; corrected queries.",
+    "recall_over_lid": "Mean recall of the timed queries in bins of local intrinsic dimension, equally many in each.",
+    "spatial_leakage": "The same scores with the query's own tile left out (self), with all tiles that overlap it, and "
+    "with all of its block. Differences are paired. Fewer relevant tiles are left then, so that precision may fall for "
+    "that reason alone.",
+    "query_geometry": "Geometry of the queries at k: local intrinsic dimension (high is hard), relative contrast (near "
+    "1 is hard), share of queries with a tie at rank k.",
+    "data_hygiene": "State of the data: what was found, and what it does to the scores.",
+    "cheapest_settings": "The fastest setting of each engine whose mean recall reaches a target; corrected queries.",
+    "memory": "Memory of each index, read in a process of its own that nobody times: by the formula of its structure, "
+    "by the engine's own count, and by how much the process' anonymous memory grew; the vectors, which every "
+    "index needs, stand apart.",
     "models": "Backbones: size, cost of training and extraction, length of a raw feature, leave-one-out k-NN accuracy.",
+    "provenance": "What the numbers of this run can be traced by.",
 }

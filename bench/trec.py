@@ -37,7 +37,7 @@ def read_qrels(path: Path) -> pd.DataFrame:
     Raises:
         ArtifactError: If the file is missing, or a line is not a judgment of a tile, or a tile is judged twice.
     """
-    qrels = _read(path, QRELS_COLUMNS)
+    qrels = read_fields(path, QRELS_COLUMNS)
     frame = pd.DataFrame(
         {
             "topic": _whole(qrels, "topic", path),
@@ -90,7 +90,7 @@ def read_run(path: Path) -> tuple[np.ndarray, Hits]:
     Raises:
         ArtifactError: If the file is missing, or a line is not an answer that names a tile.
     """
-    run = _read(path, RUN_COLUMNS)
+    run = read_fields(path, RUN_COLUMNS)
     score = pd.to_numeric(run["score"], errors="coerce")
     if score.isna().any():
         line = int(score.isna().to_numpy().argmax())
@@ -108,6 +108,23 @@ def read_run(path: Path) -> tuple[np.ndarray, Hits]:
     return np.array([topic for topic, _ in lists], dtype=np.int64), Hits(ids, distances)
 
 
+def read_fields(path: Path, columns: tuple[str, ...]) -> pd.DataFrame:
+    """The fields of each line as text, under these names.
+
+    Raises:
+        ArtifactError: If the file is missing or no text, or a line has another number of fields.
+    """
+    try:
+        lines = path.read_text(encoding="utf-8").splitlines()
+    except (OSError, UnicodeDecodeError) as error:
+        raise ArtifactError(f"{path}: cannot be read as text ({error}). Check the path.") from error
+    fields = [line.split() for line in lines]
+    for number, parts in enumerate(fields, start=1):
+        if len(parts) != len(columns):
+            raise ArtifactError(f"{path}, line {number}: {len(parts)} fields, not {len(columns)}: {' '.join(columns)}.")
+    return pd.DataFrame(fields, columns=list(columns), dtype=str)
+
+
 def _strictly_falling(scores: np.ndarray) -> np.ndarray:
     """Float32 scores, each at least one float below the one before."""
     falling = scores.astype(np.float32).copy()
@@ -121,19 +138,6 @@ def _write(frame: pd.DataFrame, path: Path) -> None:
         frame.to_csv(path, sep=" ", header=False, index=False)
     except OSError as error:
         raise disk_error(path, error) from error
-
-
-def _read(path: Path, columns: tuple[str, ...]) -> pd.DataFrame:
-    """The fields of each line as text."""
-    try:
-        lines = path.read_text(encoding="utf-8").splitlines()
-    except (OSError, UnicodeDecodeError) as error:
-        raise ArtifactError(f"{path}: cannot be read as text ({error}). Check the path.") from error
-    fields = [line.split() for line in lines]
-    for number, parts in enumerate(fields, start=1):
-        if len(parts) != len(columns):
-            raise ArtifactError(f"{path}, line {number}: {len(parts)} fields, not {len(columns)}: {' '.join(columns)}.")
-    return pd.DataFrame(fields, columns=list(columns), dtype=str)
 
 
 def _whole(frame: pd.DataFrame, column: str, path: Path) -> pd.Series:

@@ -1,4 +1,4 @@
-"""Classes of grid cells, from a CSV file."""
+"""Classes of grid cells, or of vectors, from a CSV file."""
 
 from collections.abc import Sequence
 from pathlib import Path
@@ -55,13 +55,38 @@ def read_labels(path: Path, rasters: Sequence[str], layout: Layout) -> pd.Series
     return labels.sort_index()
 
 
-def _read_csv(path: Path) -> pd.DataFrame:
+def read_vector_labels(path: Path, n: int) -> np.ndarray:
+    """(n,) str: the column ``label`` of a CSV with one line a vector, in their order; empty where one has no label.
+
+    Other columns are ignored.
+
+    Args:
+        path: The CSV file.
+        n: Number of vectors.
+
+    Raises:
+        CorpusError: If there is no such column, or another number of lines.
+    """
+    table = _read_csv(path, "label", skip_blank_lines=False)  # an empty label in a lone column is a blank line
+    if "label" not in table:
+        raise CorpusError(f"{path}: has no column label (found: {', '.join(table.columns)}). Add or rename it.")
+    if len(table) != n:
+        raise CorpusError(
+            f"{path}: labels {len(table):,} vectors, but there are {n:,}. Give one line a vector below the header, in "
+            "the order of the vectors; the label may be empty."
+        )
+    return table["label"].str.strip().to_numpy(str)
+
+
+def _read_csv(path: Path, needed: str = "row,col,label", skip_blank_lines: bool = True) -> pd.DataFrame:
     try:
-        return pd.read_csv(path, dtype=str, keep_default_na=False, encoding="utf-8-sig")
+        return pd.read_csv(
+            path, dtype=str, keep_default_na=False, encoding="utf-8-sig", skip_blank_lines=skip_blank_lines
+        )
     except FileNotFoundError as error:
-        raise CorpusError(f"{path}: does not exist; it should hold the labels of the tiles (row,col,label).") from error
+        raise CorpusError(f"{path}: does not exist; it should hold labels (columns {needed}).") from error
     except (OSError, ValueError) as error:
-        raise CorpusError(f"{path}: is no readable CSV file ({error}); needed are columns row,col,label.") from error
+        raise CorpusError(f"{path}: is no readable CSV file ({error}); needed are columns {needed}.") from error
 
 
 def _ids(

@@ -10,10 +10,12 @@ from pathlib import Path
 import numpy as np
 from matplotlib.figure import Figure
 
+from bench.figures.difficulty import draw_leakage, draw_lid
 from bench.figures.gallery import Answers, draw_gallery
 from bench.figures.losses import draw_losses
 from bench.figures.map import draw_map, draw_mosaic
 from bench.figures.precision import draw_concepts, draw_precision
+from bench.figures.ranking import draw_ranking
 from bench.figures.recall import draw_recall, draw_slip
 from bench.figures.style import save_figure
 from bench.figures.times import draw_times
@@ -25,8 +27,11 @@ FIGURES: dict[str, Callable[[Path], Figure | None]] = {
     "recall_over_query_time": draw_recall,
     "build_and_query_time": draw_times,
     "query_slip": draw_slip,
+    "ranking": draw_ranking,
     "precision_by_difficulty": draw_precision,
     "precision_by_concept": draw_concepts,
+    "recall_over_lid": draw_lid,
+    "spatial_leakage": draw_leakage,
     "training_losses": draw_losses,
 }
 
@@ -36,9 +41,13 @@ CAPTIONS: dict[str, str] = {
     "build_and_query_time": "What each index costs to build and to ask.",
     "query_slip": "The thesis passed queries to the index neither centred nor normalised, as the indexed vectors were. "
     "The same index, asked both ways.",
+    "ranking": "Engines ranked by the time of a single query, averaged over data sets; a data set is the features of "
+    "one backbone. Bars join engines that cannot be told apart.",
     "precision_by_difficulty": "Share of relevant tiles among the neighbours, with random weights, a colour descriptor "
     "and random answers as baselines where the suite has them.",
     "precision_by_concept": "Precision of exact neighbours for each concept that a query shows.",
+    "recall_over_lid": "Recall over the local intrinsic dimension of the queries: what an average hides.",
+    "spatial_leakage": "Scores with the query's own tile left out, and with all tiles that show its ground left out.",
     "training_losses": "DINO's loss and the teacher's entropy by epoch.",
     "tile_map": "Footprints of the tiles, from the run's GeoParquet.",
     "mosaic": "The corpus put together from its tiles.",
@@ -49,8 +58,13 @@ REASONS: dict[str, str] = {
     "build_and_query_time": "no cell was measured",
     "query_slip": "the suite asks its queries in one way only; in [queries], "
     'space = ["corrected", "as_published"] asks in both',
+    "ranking": "it needs two engines that answered single, corrected queries on the same three data sets or more; a "
+    "data set is one backbone's features, and `python -m bench rank` takes those of several runs together",
     "precision_by_difficulty": "no query was judged",
     "precision_by_concept": "no query was judged, or exact search was not among the engines",
+    "recall_over_lid": "no approximate engine was measured, or the run knows no geometry of its queries",
+    "spatial_leakage": "no tile but the query's own was left out; in [queries], "
+    'exclude = ["self", "overlap", "block"] leaves out more',
     "training_losses": "no backbone was trained in this run",
     "tile_map": "the tiles have no footprints: the corpus is not a raster, or its tiles are no longer in the cache",
     "mosaic": "the tiles have no footprints",

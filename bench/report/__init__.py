@@ -9,7 +9,9 @@ from bench.figures.precision import read_averages
 from bench.figures.style import CORRECTED, EXACT, read_cells
 from bench.judgments import Judgments
 from bench.machine import describe
-from bench.report.page import Contents, render_page
+from bench.provenance_table import trace_words
+from bench.report.hygiene_sentences import hygiene_results
+from bench.report.page import Contents, render_page, searched_things
 from bench.report.sentences import key_results
 from bench.results import OK, QueryResult, Result, RunRecord, read_results, read_run
 from bench.run_tables import JUDGMENTS, TABLES, run_tables
@@ -39,7 +41,8 @@ def write_report(run_folder: Path, *, pictures: bool = True) -> Path:
     tables = _write_tables(run_folder, record)
     try:
         figures = _draw_all(run_folder, record, results, pictures)
-        findings, notes = key_results(run_folder / TABLES), _judge_notes(run_folder)
+        findings = [*key_results(run_folder / TABLES), *hygiene_results(run_folder / TABLES)]
+        notes = _judge_notes(run_folder)
         page = render_page(Contents(record, results, tables, findings, figures, notes, run_folder))
         (run_folder / PAGE).write_text(page, encoding="utf-8")
     except OSError as error:
@@ -48,7 +51,7 @@ def write_report(run_folder: Path, *, pictures: bool = True) -> Path:
 
 
 def _write_tables(run_folder: Path, record: RunRecord) -> dict[str, pd.DataFrame]:
-    """The run's tables, each under a caption that says where and on how many tiles it was measured."""
+    """The run's tables, each under a caption that says where, on how many tiles and by which run it was measured."""
     folder = run_folder / TABLES
     paths = {name: folder / f"{name}.csv" for name in CAPTIONS}
     if all(path.is_file() for path in paths.values()):
@@ -56,9 +59,10 @@ def _write_tables(run_folder: Path, record: RunRecord) -> dict[str, pd.DataFrame
     else:
         tables = run_tables(run_folder)
     n = record.corpus.get("indexed")
-    measured = f" {n:,} tiles; {describe(record.machine)}." if n else f" {describe(record.machine)}."
+    searched = f"{n:,} {searched_things(record)}; " if n else ""
+    traced = f"{searched}{describe(record.machine)}. {trace_words(record)}"
     for name, table in tables.items():
-        write_table(table, folder, name, CAPTIONS.get(name, "") + measured)
+        write_table(table, folder, name, f"{CAPTIONS.get(name, '')} {traced}".lstrip())
     return tables
 
 

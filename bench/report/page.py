@@ -11,16 +11,21 @@ import jinja2
 import pandas as pd
 from PIL import Image
 
+from bench.cpu_settings import timing_limits
 from bench.figures import Drawn
-from bench.machine import blas_words, commit_words, describe, is_busy
+from bench.machine import describe, is_busy
+from bench.other_load import NOISY_FRAC
+from bench.provenance_table import LOADED_CELLS, NOISY_CELLS
 from bench.report.sentences import Finding
 from bench.results import OK, Result, RunRecord
 from bench.table import page_of
 from bench.table_schemas import CAPTIONS
+from ris_core.vector_files import is_vector_file
 
 _TEMPLATES = Path(__file__).parents[1] / "templates"
 _OPEN_ROWS = 16  # a longer table is folded away until the reader asks for it
 _WIDE, _MOST_TURNED = 12, 6  # columns, rows
+_SHORT_FACTS = ("seed", "artifact", "version")  # groups of provenance that read well in one line
 
 
 @dataclasses.dataclass(frozen=True)
@@ -40,12 +45,19 @@ CHAPTERS = (
         ("precision_by_difficulty", "precision_by_concept"),
         ("nn_precision_averages", "nn_precision"),
     ),
+    Chapter("differences", "Differences", (), ("differences",)),
     Chapter("neighbours", "Queries and their neighbours", ("gallery_*",), ()),
     Chapter(
         "search",
         "Search",
-        ("recall_over_query_time", "build_and_query_time", "query_slip"),
-        ("lsh_parameters", "runtimes"),
+        ("recall_over_query_time", "build_and_query_time", "query_slip", "ranking"),
+        ("cheapest_settings", "lsh_parameters", "ranking", "memory", "runtimes"),
+    ),
+    Chapter(
+        "difficulty",
+        "Difficulty and data",
+        ("recall_over_lid", "spatial_leakage"),
+        ("data_hygiene", "query_geometry", "spatial_leakage", "recall_by_difficulty", "recall_over_lid"),
     ),
     Chapter("training", "Training and backbones", ("training_losses",), ("models", "losses")),
     Chapter("corpus", "Corpus", ("mosaic", "tile_map"), ()),
@@ -96,8 +108,10 @@ def render_page(contents: Contents) -> str:
         findings=contents.findings,
         troubles=[r for r in contents.results if r.status != OK],
         chapters=[_chapter(chapter, contents) for chapter in CHAPTERS],
-        provenance=_provenance(record),
-        versions=sorted((record.machine.get("versions") or {}).items()),
+        noise=noise_words(contents.tables["provenance"]),
+        limits=timing_limits(record.machine.get("cpu") or {}),
+        provenance=_provenance(contents.tables["provenance"]),
+        provenance_files=_table("provenance", contents.tables["provenance"], contents.folder)["files"],
         stages=record.stage_notes,
         notes=contents.notes,
     )
@@ -114,11 +128,23 @@ def compared_words(record: RunRecord, results: Sequence[Result]) -> str:
     if corpus.get("train_frac"):
         split = f" ({corpus['train_frac'] * 100:g} % of all tiles, drawn by seed, trained and are not searched)"
     queries = suite.get("queries", {})
-    return (
+    searched = (
         f"{_counted(backbones, 'backbone')} under {_counted(engines, 'search engine')} on {n:,} tiles of "
-        f"{corpus.get('tile_px', '?')} px from {source}{split}; {queries.get('count', 0):,} timed queries, "
-        f"k = {queries.get('k', 0):,}."
+        f"{corpus.get('tile_px', '?')} px from {source}{split}"
     )
+    asked = "timed queries"
+    if searched_things(record) == "vectors":
+        held_out = any(note.notes.get("held_out") for note in record.stage_notes)
+        d = max((result.d for result in results), default=0)
+        searched = f"{_counted(engines, 'search engine')} on {n:,} vectors of {d:,} dimensions from {source}"
+        asked = "timed queries, held out from them" if held_out else "timed queries among them"
+    return f"{searched}; {queries.get('count', 0):,} {asked}, k = {queries.get('k', 0):,}."
+
+
+def searched_things(record: RunRecord) -> str:
+    """What the run's indexes hold, for people."""
+    source = str(record.suite.get("corpus", {}).get("source", ""))
+    return "vectors" if is_vector_file(Path(source)) else "tiles"
 
 
 def status_words(record: RunRecord, results: Sequence[Result]) -> str:
@@ -201,30 +227,24 @@ def _href(path: Path, folder: Path) -> str:
     return quote(path.relative_to(folder).as_posix())
 
 
-def _provenance(record: RunRecord) -> list[tuple[str, str]]:
-    machine, about = record.machine, record.suite.get("about", {})
-    cpu, gpu = machine.get("cpu") or {}, machine.get("gpu")
-    cores = [f"{cpu.get(f'{kind}_cores')} {kind}" for kind in ("physical", "logical", "usable")]
-    rows = [
-        ("Run", record.run_id),
-        ("Suite", PurePath(record.suite_file).name),
-        ("Source", str(about.get("source") or "")),
-        ("Meant for", ", ".join(filter(None, (about.get("hardware"), about.get("duration"))))),
-        ("Expected", str(about.get("expected") or "")),
-        ("Overrides", ", ".join(record.overrides)),
-        ("Started", record.started),
-        ("Finished", record.finished),
-        ("ris-bench", record.version),
-        ("Commit", commit_words(machine.get("commit"))),
-        ("Processor", f"{cpu.get('model')} ({cpu.get('architecture')})"),
-        ("Instruction sets", " ".join(cpu.get("flags") or [])),
-        ("Cores", ", ".join(cores)),
-        ("Frequency governor", str(cpu.get("governor") or "not readable")),
-        ("Memory", f"{machine.get('memory_gib')} GiB"),
-        ("GPU", f"{gpu['count']} x {gpu['name']}, driver {gpu['driver']}, CUDA {gpu['cuda']}" if gpu else "none"),
-        ("Load when it began", " ".join(f"{load:g}" for load in machine.get("load_average") or [])),
-        ("System", f"{machine.get('system')} {machine.get('kernel')}, {machine.get('python')}"),
-        ("BLAS and OpenMP", blas_words(machine)),
-        ("How it was measured", record.measuring),
-    ]
-    return [(name, words) for name, words in rows if words]
+def _provenance(table: pd.DataFrame) -> list[tuple[str, str]]:
+    """The rows of ``provenance``; groups of many short facts are one row each."""
+    rows: dict[str, str] = {}
+    for key, value in zip(table["key"], table["value"], strict=True):
+        group, _, name = key.partition(".")
+        heading = group if group in _SHORT_FACTS else f"{group}: {name}"
+        fact = f"{name} {value}" if group in _SHORT_FACTS else value
+        rows[heading] = f"{rows[heading]} · {fact}" if heading in rows else fact
+    return list(rows.items())
+
+
+def noise_words(table: pd.DataFrame) -> str:
+    """How many cells the table ``provenance`` calls noisy, in a sentence; empty where none is."""
+    facts = dict(zip(table["key"], table["value"], strict=True))
+    noisy, cells = int(facts.get(NOISY_CELLS, 0)), int(facts.get(LOADED_CELLS, 0))
+    if not noisy:
+        return ""
+    return (
+        f"{noisy:,} of {cells:,} cells {'was' if noisy == 1 else 'were'} measured while other work took more than "
+        f"{NOISY_FRAC * 100:g} % of the cores: their times are marked as noisy."
+    )

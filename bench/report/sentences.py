@@ -1,4 +1,9 @@
-"""What a run found, in sentences that its tables carry: every number with its interval, no claim without one."""
+"""What a run found, in sentences that its tables carry.
+
+A difference is called only where the table ``differences`` calls it, by its adjusted p value; the sentence then cites
+the number of queries, the interval and that p. Where no difference is shown, the sentence says so. A new kind of
+sentence is one more generator of findings in `key_results`.
+"""
 
 import dataclasses
 from collections.abc import Iterator
@@ -7,16 +12,16 @@ from pathlib import Path
 import numpy as np
 import pandas as pd
 
-from bench.figures.precision import BOUNDS, read_averages, with_variants
-from bench.figures.recall import slip_pairs
+from bench.difference_table import ALL, APPROXIMATION, BACKBONES, HIGHER, LOWER, NOT_SHOWN, SLIP
+from bench.figures.precision import BOUNDS, read_averages
 from bench.figures.style import CEILING, CORRECTED, EXACT, RANDOM, count, milliseconds, read_cells, read_rows
+from bench.inference import ALPHA
 from bench.judgments import STRATA
-from bench.score import bootstrap_interval
 
 GOOD_RECALL = 0.9  # what "fast enough and still right" means in the sentences
 _GOOD = f"{GOOD_RECALL * 100:.0f} %"
-_ROUNDING = 1e-9  # means of equal shares differ in their last bits
 _MINUS = "\N{MINUS SIGN}"
+_TURNED = {HIGHER: LOWER, LOWER: HIGHER, NOT_SHOWN: NOT_SHOWN}
 
 
 @dataclasses.dataclass(frozen=True)
@@ -30,34 +35,45 @@ class Finding:
 def key_results(tables: Path) -> list[Finding]:
     """The results that a reader wants first, most important first; empty when the tables carry none."""
     cells, averages = read_cells(tables), read_averages(tables)
-    precision = read_rows(tables, "nn_precision")
-    precision = with_variants(precision, tables) if len(precision) else precision
-    models = read_rows(tables, "models")
+    differences = read_rows(tables, "differences")
+    families = {
+        family: differences[differences["family"] == family] if len(differences) else differences
+        for family in (BACKBONES, APPROXIMATION, SLIP)
+    }
     return [
-        *_precision_sentences(precision, averages),
-        *_training_sentences(precision, models),
+        *_precision_sentences(averages, families[BACKBONES]),
+        *_training_sentences(families[BACKBONES], read_rows(tables, "models")),
         *_search_sentences(cells, _reference(cells, averages)),
-        *_index_loss_sentences(cells, precision),
-        *_slip_sentences(cells),
+        *_ranking_sentences(read_rows(tables, "ranking")),
+        *_approximation_sentences(cells, families[APPROXIMATION]),
+        *_slip_sentences(families[SLIP]),
         *_short_list_sentences(cells),
+        *_overhead_sentences(cells),
     ]
 
 
-def difference_words(differences: np.ndarray) -> tuple[str, bool]:
-    """Mean of paired differences with its 95 % bootstrap interval, and whether the interval leaves out zero."""
-    low, high = bootstrap_interval(differences)
-    mean = float(np.mean(differences))
-    if np.isnan(low):
-        return _signed(mean), False
-    differs = low > _ROUNDING or high < -_ROUNDING
-    nearest = min(abs(low), abs(high))
+def evidence(comparison: pd.Series) -> str:
+    """What a row of ``differences`` rests on: ``+0.12 [+0.05, +0.19], n = 40, adjusted p = 0.003``."""
+    low, high = float(comparison["ci_low"]), float(comparison["ci_high"])
+    nearest = 0.0 if low * high <= 0 else min(abs(low), abs(high))
     # An interval that leaves out zero must not read as if it touched it.
-    digits = next((d for d in (2, 3) if round(nearest, d) > 0), 4) if differs else 2
-    mean_words, low_words, high_words = (_signed(value, digits) for value in (mean, low, high))
-    return f"{mean_words} [{low_words}, {high_words}]", differs
+    digits = next((d for d in (2, 3) if round(nearest, d) > 0), 4) if nearest > 0 else 2
+    mean = signed(comparison["difference"], digits)
+    interval = "" if np.isnan(low) else f" [{signed(low, digits)}, {signed(high, digits)}]"
+    return f"{mean}{interval}, n = {count(comparison['n'])}, adjusted {p_words(comparison['p_holm'])}"
 
 
-def _signed(value: float, digits: int = 2) -> str:
+def p_words(p: float) -> str:
+    """``p = 0.012``, ``p < 0.001``; a p below 0.05 never reads as if it were not."""
+    if p < 0.001:
+        return "p < 0.001"
+    if p < ALPHA <= round(p, 3):
+        return f"p < {ALPHA:g}"
+    return f"p = {p:.3f}" if p < 0.1 else f"p = {p:.2f}"
+
+
+def signed(value: float, digits: int = 2) -> str:
+    """A difference with its sign; none where it rounds to zero."""
     text = f"{abs(value):.{digits}f}"
     return text if float(text) == 0 else f"{'+' if value > 0 else _MINUS}{text}"
 
@@ -81,8 +97,8 @@ def _reference(cells: pd.DataFrame, averages: pd.DataFrame) -> str:
     return "" if cells.empty else str(cells["backbone"].iloc[0])
 
 
-def _precision_sentences(precision: pd.DataFrame, averages: pd.DataFrame) -> Iterator[Finding]:
-    """For each stratum: the best backbone, and whether it differs from the second best on the same queries."""
+def _precision_sentences(averages: pd.DataFrame, comparisons: pd.DataFrame) -> Iterator[Finding]:
+    """For each stratum: the backbone of highest mean, and whether it is told apart from the second."""
     if averages.empty:
         return
     for stratum in STRATA:
@@ -91,13 +107,15 @@ def _precision_sentences(precision: pd.DataFrame, averages: pd.DataFrame) -> Ite
         if ranked.empty:
             continue
         best = ranked.iloc[0]
-        text = f"Best is {best['backbone']}, precision {_interval(best, 'precision')}"
-        if len(ranked) > 1:
+        text = f"The highest mean precision is that of {best['backbone']}, {_interval(best, 'precision')}"
+        if len(ranked) > 1 and len(comparisons):
             second = ranked.iloc[1]
-            pair = _paired(precision, stratum, (best["backbone"], second["backbone"]))
-            words, differs = difference_words(pair)
-            verdict = "" if differs else ", which is no significant difference"
-            text += f"; {second['backbone']} reaches {second['precision']:.2f}, paired difference {words}{verdict}"
+            pair = _between(comparisons, stratum, str(best["backbone"]), str(second["backbone"]))
+            rival = f"{second['backbone']} ({second['precision']:.2f})"
+            if pair["verdict"] == NOT_SHOWN:
+                text += f"; no difference from {rival} is shown: {evidence(pair)}"
+            else:
+                text += f"; it is {pair['verdict']} than that of {rival}: {evidence(pair)}"
         bounds = {b: here.loc[here["variant"] == b, "precision"] for b in BOUNDS}
         if len(bounds[RANDOM]):
             text += f". Random answers reach {bounds[RANDOM].iloc[0]:.2f}"
@@ -106,33 +124,37 @@ def _precision_sentences(precision: pd.DataFrame, averages: pd.DataFrame) -> Ite
         yield Finding(f"{stratum.capitalize()} queries ({count(best['queries'])}, depth {best['depth']})", f"{text}.")
 
 
-def _paired(precision: pd.DataFrame, stratum: str, backbones: tuple[str, str]) -> np.ndarray:
-    """Differences in precision of two backbones, exact search, on the same queries of a stratum."""
-    exact = precision[(precision["stratum"] == stratum) & (precision["variant"] == EXACT)]
-    exact = exact[exact["space"] == CORRECTED].drop_duplicates(["query_id", "backbone"])
-    table = exact.pivot(index="query_id", columns="backbone", values="precision").dropna()
-    return np.asarray(table[backbones[0]] - table[backbones[1]], dtype=float)
+def _between(comparisons: pd.DataFrame, stratum: str, first: str, second: str) -> pd.Series:
+    """The comparison of two backbones on a stratum, turned so that ``first`` comes first."""
+    here = comparisons[comparisons["stratum"] == stratum]
+    row = here[here["first"].isin([first, second]) & here["second"].isin([first, second])].iloc[0]
+    if row["first"] == first:
+        return row
+    turned = {"first": first, "second": second, "verdict": _TURNED[row["verdict"]], "difference": -row["difference"]}
+    turned |= {"mean_first": row["mean_second"], "mean_second": row["mean_first"]}
+    return pd.Series({**row, **turned, "ci_low": -row["ci_high"], "ci_high": -row["ci_low"]})
 
 
-def _training_sentences(precision: pd.DataFrame, models: pd.DataFrame) -> Iterator[Finding]:
+def _training_sentences(comparisons: pd.DataFrame, models: pd.DataFrame) -> Iterator[Finding]:
     """Whether what was trained here beats what was not, on the same queries of all strata."""
-    if models.empty or precision.empty:
+    if models.empty or comparisons.empty:
         return
+    stratum = ALL if (comparisons["stratum"] == ALL).any() else str(comparisons["stratum"].iloc[0])
+    here = comparisons[comparisons["stratum"] == stratum]
+    means = dict(zip(here["first"], here["mean_first"], strict=True))
+    means |= dict(zip(here["second"], here["mean_second"], strict=True))
     trained = set(models.loc[models["train_epochs"].notna(), "backbone"])
-    exact = precision[(precision["variant"] == EXACT) & (precision["space"] == CORRECTED)]
-    exact = exact.drop_duplicates(["stratum", "query_id", "backbone"])
-    table = exact.pivot_table(index=["stratum", "query_id"], columns="backbone", values="precision").dropna()
-    ours, others = [b for b in map(str, table) if b in trained], [b for b in map(str, table) if b not in trained]
+    ours, others = [b for b in means if b in trained], [b for b in means if b not in trained]
     if not ours or not others:
         return
-    best, rival = (max(group, key=table.mean().to_dict().__getitem__) for group in (ours, others))
-    words, differs = difference_words((table[best] - table[rival]).to_numpy(float))
-    means = table[best].mean(), table[rival].mean()
-    verb = ("beats" if means[0] > means[1] else "falls short of") if differs else "does not differ significantly from"
+    best, rival = (max(group, key=means.__getitem__) for group in (ours, others))
+    pair = _between(comparisons, stratum, best, rival)
+    verb = {HIGHER: "beats", LOWER: "falls short of", NOT_SHOWN: "is not shown to differ from"}[str(pair["verdict"])]
     yield Finding(
         "Trained or not",
-        f"Over all {count(len(table))} judged queries, {best}, the best backbone trained in this run, {verb} {rival}, "
-        f"the best that was not: precision {means[0]:.2f} against {means[1]:.2f}, paired difference {words}.",
+        f"Over all {count(pair['n'])} judged queries, {best}, highest of the backbones trained in this run, {verb} "
+        f"{rival}, highest of those that were not: precision {pair['mean_first']:.2f} against "
+        f"{pair['mean_second']:.2f}, difference {evidence(pair)}.",
     )
 
 
@@ -151,20 +173,43 @@ def _search_sentences(cells: pd.DataFrame, backbone: str) -> Iterator[Finding]:
         good = approximate[approximate["recall"] >= GOOD_RECALL]
         ranked = good.sort_values("query_ms_median") if len(good) else _falling(approximate, "recall")
         chosen = ranked.iloc[0]
-        time, recall = milliseconds(chosen["query_ms_median"]), _interval(chosen, "recall")
-        found = f"{_setting(chosen)} at {time} a query, recall {recall}"
+        found = (
+            f"{_setting(chosen)}: {_time(chosen)} a query, recall {_interval(chosen, 'recall')}, "
+            f"n = {count(chosen['q'])} queries"
+        )
         text = (
-            f"the fastest setting that finds {_GOOD} of the exact neighbours is {found}"
+            f"among the settings that find {_GOOD} of the exact neighbours, the lowest median time is that of {found}"
             if len(good)
             else f"no setting finds {_GOOD} of the exact neighbours; nearest is {found}"
         )
         if len(exact):
-            ratio = exact["query_ms_median"].iloc[0] / chosen["query_ms_median"]
-            factor = (
-                f"{ratio:.1f} times as long" if ratio >= 1 else f"only {ratio:.2f} of that: exact search is faster here"
-            )
-            text += f". Exact search takes {milliseconds(exact['query_ms_median'].iloc[0])}, {factor}"
+            text += f". {times_words(exact.iloc[0], chosen)}"
         yield Finding(where, f"On {backbone} features, {text}.")
+
+
+def times_words(exact: pd.Series, chosen: pd.Series) -> str:
+    """Exact search's time beside another cell's; a difference is called where their 95 % intervals lie apart."""
+    text = f"Exact search takes {_time(exact)}"
+    ends = [_ends(cell) for cell in (exact, chosen)]
+    if np.isnan(ends).any():
+        return f"{text}; without intervals no difference is called"
+    (exact_low, exact_high), (low, high) = ends
+    ratio = exact["query_ms_median"] / chosen["query_ms_median"]
+    if exact_low > high:
+        return f"{text}, {ratio:.1f} times as long"
+    if exact_high < low:
+        return f"{text}, only {ratio:.2f} of that: exact search is faster here"
+    return f"{text}; the intervals overlap, no difference in time is shown"
+
+
+def _time(cell: pd.Series) -> str:
+    low, high = _ends(cell)
+    median = milliseconds(cell["query_ms_median"])
+    return median if np.isnan(low) else f"{median} [{milliseconds(low)}, {milliseconds(high)}]"
+
+
+def _ends(cell: pd.Series) -> tuple[float, float]:
+    return float(cell["query_ms_ci_low"]), float(cell["query_ms_ci_high"])
 
 
 def _setting(cell: pd.Series) -> str:
@@ -175,40 +220,74 @@ def _setting(cell: pd.Series) -> str:
     return f"{cell['variant']} ({', '.join(parts)})" if parts else str(cell["variant"])
 
 
-def _index_loss_sentences(cells: pd.DataFrame, precision: pd.DataFrame) -> Iterator[Finding]:
-    """What approximate search costs in precision, on the same queries, where recall is good enough."""
-    if cells.empty or precision.empty:
+def _ranking_sentences(ranking: pd.DataFrame) -> Iterator[Finding]:
+    """Average ranks of the engines over data sets, and who can be told apart."""
+    if ranking.empty or ranking["data_sets"].iloc[0] < 2:
         return
-    good = cells[(cells["variant"] != EXACT) & (cells["recall"] >= GOOD_RECALL) & (cells["space"] == CORRECTED)]
-    judged = precision[precision["cell"].isin(good["cell"])]
-    keys = ["stratum", "query_id", "backbone"]
-    exact = precision[(precision["variant"] == EXACT) & (precision["space"] == CORRECTED)].drop_duplicates(keys)
-    both = judged.merge(exact[[*keys, "precision"]], on=keys, suffixes=("", "_exact"))
-    if both.empty:
-        return
-    # A query counts once, however many settings answered it: they share its fate.
-    change = (both["precision"] - both["precision_exact"]).groupby([both["stratum"], both["query_id"]]).mean()
-    words, differs = difference_words(change.to_numpy(float))
-    verdict = "" if differs else ", no significant change"
-    yield Finding(
-        "Precision lost by approximation",
-        f"Settings with a recall of {_GOOD} or more change precision by {words} against exact search, over "
-        f"{count(len(change))} judged queries{verdict}.",
+    engines = ranking.drop_duplicates("engine")
+    first = engines.iloc[0]
+    ranks = ", ".join(
+        f"{engine} {rank:.2f}" for engine, rank in zip(engines["engine"], engines["average_rank"], strict=True)
     )
+    text = (
+        f"Average ranks in the time of a single query, each engine in its fastest setting of recall "
+        f"{first['recall_target']:g} or more, n = {count(first['data_sets'])} data sets: {ranks}. "
+    )
+    if first["smallest_p"] >= ALPHA:
+        text += f"So few data sets tell no two engines apart: no adjusted p can be below {first['smallest_p']:.3g}."
+    elif len(set("".join(engines["groups"]))) == 1:
+        text += "No two engines can be told apart."
+    else:
+        groups = [
+            engines.loc[engines["groups"].str.contains(letter), "engine"].tolist()
+            for letter in sorted(set("".join(engines["groups"])))
+        ]
+        joined = [" and ".join(group) for group in groups if len(group) > 1]
+        alike = f" except {'; '.join(joined)}" if joined else ""
+        text += f"All can be told apart{alike} (Wilcoxon, Holm-adjusted p < {ALPHA:g})."
+    yield Finding("Engines over data sets", text)
 
 
-def _slip_sentences(cells: pd.DataFrame) -> Iterator[Finding]:
+def _approximation_sentences(cells: pd.DataFrame, comparisons: pd.DataFrame) -> Iterator[Finding]:
+    """What approximate search costs in precision where recall is good enough."""
+    if cells.empty or comparisons.empty:
+        return
+    good = comparisons[comparisons["cell"].isin(cells.loc[cells["recall"] >= GOOD_RECALL, "cell"])]
+    if len(good):
+        yield Finding(
+            "Precision lost by approximation",
+            f"Against exact search, precision is {_tally(good)} settings with a recall of {_GOOD} or more."
+            f"{_largest(good)}",
+        )
+
+
+def _slip_sentences(comparisons: pd.DataFrame) -> Iterator[Finding]:
     """What the published query slip costs, over the settings that were asked in both ways."""
-    pairs = slip_pairs(cells) if len(cells) else cells
-    pairs = pairs[pairs["variant"] != EXACT] if len(pairs) else pairs
-    if len(pairs):
-        loss = pairs["recall"] - pairs["recall_raw"]
+    if len(comparisons):
         yield Finding(
             "The published query slip",
-            f"Raw queries, as published, reach a recall of {pairs['recall_raw'].mean():.2f} on average over "
-            f"{len(pairs)} settings, corrected ones {pairs['recall'].mean():.2f}. The loss of a setting lies between "
-            f"{_signed(float(loss.min())).lstrip('+')} and {_signed(float(loss.max())).lstrip('+')}.",
+            f"With corrected queries instead of raw ones, as published, recall is {_tally(comparisons)} settings: "
+            f"{comparisons['mean_first'].mean():.2f} on average instead of {comparisons['mean_second'].mean():.2f}."
+            f"{_largest(comparisons)}",
         )
+
+
+def _tally(comparisons: pd.DataFrame) -> str:
+    """How often the first is higher, lower, or not shown to differ: ``higher in 3, not shown to differ in 1 of 4``."""
+    counts = comparisons["verdict"].value_counts()
+    words = {HIGHER: "higher", LOWER: "lower", NOT_SHOWN: "not shown to differ"}
+    parts = [f"{word} in {count(counts[verdict])}" for verdict, word in words.items() if verdict in counts]
+    return f"{', '.join(parts)} of {count(len(comparisons))}"
+
+
+def _largest(comparisons: pd.DataFrame) -> str:
+    """The largest difference in a sentence of its own, called or not."""
+    row = comparisons.sort_values("difference", key=np.abs, ascending=False, kind="stable").iloc[0]
+    called = "" if row["verdict"] != NOT_SHOWN else ", which is not shown to be one"
+    return (
+        f" The largest difference is {evidence(row)} after {count(row['comparisons'])} comparisons "
+        f"({row['backbone']}, {row['setting']}){called}."
+    )
 
 
 def _short_list_sentences(cells: pd.DataFrame) -> Iterator[Finding]:
@@ -224,3 +303,16 @@ def _short_list_sentences(cells: pd.DataFrame) -> Iterator[Finding]:
             f"{worst['shorter_than_k_frac'] * 100:.0f} % of the queries ({worst['cell']}). What is missing counts as "
             "wrong.",
         )
+
+
+def _overhead_sentences(cells: pd.DataFrame) -> Iterator[Finding]:
+    """What the harness adds to each time, beside the shortest one measured."""
+    if cells.empty or cells["overhead_ms"].isna().all():
+        return
+    parts = []
+    for mode, part in cells.dropna(subset=["overhead_ms"]).groupby("mode", sort=False):
+        own, shortest = part["overhead_ms"].median(), part["query_ms_median"].min()
+        parts.append(
+            f"{mode}: {milliseconds(own)} of a query, at most {own / shortest * 100:.1g} % of any measured time"
+        )
+    yield Finding("The harness itself", f"An engine that does nothing takes, {'; '.join(parts)}.")

@@ -65,12 +65,15 @@ class EngineKind:
         query_params: Frozen dataclass of what one index can be asked with (see `Params`).
         build: From a (n, d) float32 C-contiguous base, build parameters and threads to an index. The index keeps
             the base alive and may read it at any time: it must not be written to afterwards.
+        theoretical_bytes: From n, d and build parameters to the bytes that the data structure needs by its
+            definition, before there is one. The vectors, n * d * 4 bytes in every engine, are not counted.
         unavailable: Why this engine cannot run here, in one sentence with the remedy; None when it can.
     """
 
     build_params: type[Any]
     query_params: type[Any]
     build: Callable[[np.ndarray, Any, int], Engine]
+    theoretical_bytes: Callable[[int, int, Any], int]
     unavailable: Callable[[], str | None]
 
 

@@ -117,4 +117,9 @@ def build_exact(base: np.ndarray, params: ExactParams, threads: int = 1) -> Exac
     return Exact(base)
 
 
-EXACT = EngineKind(ExactParams, ExactQuery, build_exact, lambda: None)
+def theoretical_bytes(n: int, d: int, params: ExactParams) -> int:
+    """0: exact search needs the vectors and nothing else."""
+    return 0
+
+
+EXACT = EngineKind(ExactParams, ExactQuery, build_exact, theoretical_bytes, lambda: None)

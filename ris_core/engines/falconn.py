@@ -100,7 +100,7 @@ class FalconnParams:
         ]
 
     def _memory_faults(self, n: int, d: int) -> list[str]:
-        need = index_bytes(self, n, d)
+        need = theoretical_bytes(n, d, self)
         free = psutil.virtual_memory().available
         if need <= free:
             return []
@@ -170,8 +170,8 @@ class Falconn:
         return rows, distances
 
     def size_bytes(self) -> int:
-        """Bytes of tables and hash functions, by the layout of FALCONN's classes (it does not report them)."""
-        return index_bytes(self._params, *self._shape)
+        """Bytes of tables and hash functions as `theoretical_bytes` has them: FALCONN does not report its own."""
+        return theoretical_bytes(*self._shape, self._params)
 
     def derived(self) -> dict[str, int | float | str]:
         """Number of hash functions a table and, for cross-polytopes, the dimension of the last one."""
@@ -249,16 +249,30 @@ class Falconn:
         return {"probes": probes, "max_candidates": query.max_candidates}
 
 
-def index_bytes(params: FalconnParams, n: int, d: int) -> int:
-    """About how many bytes FALCONN's tables and hash functions take for n vectors of d dimensions."""
+def theoretical_bytes(n: int, d: int, params: FalconnParams) -> int:
+    """Bytes of FALCONN's tables and hash functions for n vectors of d dimensions.
+
+    Each of the tables holds n row numbers and where each bucket begins, b being its hash bits:
+
+    - bit_packed: 2^b starts of ceil(log2(n + 1)) bits and n rows of ceil(log2 n) bits, each in words of 64 bits;
+    - flat: 2^b pairs of start and length, and n rows, of 4 bytes each number;
+    - linear_probing: 2n places of key (4 bytes, or 8 beyond 32 bits), start and length, and n rows;
+    - stl: n nodes of 32 bytes, the allocator's share included, and n pointers of 8 bytes to them.
+
+    Its hash functions are b normal vectors of d float32 (hyperplanes), or, for each of its cross-polytopes of up to
+    1 + log2 D bits, D being d rounded up to a power of two, ``rotations`` vectors of D float32 signs.
+
+    Source: the classes below ``falconn/core`` in FALCONN 1.3.1. Differs: an object's own few fields are not counted.
+    """
     buckets = 2**params.hash_bits
-    if params.storage == "bit_packed":
-        table = (buckets * n.bit_length() + n * (n - 1).bit_length()) // 8
-    elif params.storage == "flat":
+    storage = params.storage if n > 1 else "flat"  # our binding keeps a single vector in no other
+    if storage == "flat":
         table = 8 * buckets + 4 * n
-    elif params.storage == "linear_probing":
+    elif storage == "bit_packed":
+        table = _packed_bytes(buckets, n.bit_length()) + _packed_bytes(n, (n - 1).bit_length())
+    elif storage == "linear_probing":
         table = (12 if params.hash_bits <= 32 else 16) * 2 * n + 4 * n
-    else:  # stl: a node of 32 bytes with its share of the allocator, and a pointer a bucket
+    else:
         table = (32 + 8) * n
     rotation_dim = 1 << (d - 1).bit_length()
     if params.family == "hyperplane":
@@ -266,6 +280,10 @@ def index_bytes(params: FalconnParams, n: int, d: int) -> int:
     else:
         functions = -(-params.hash_bits // rotation_dim.bit_length()) * params.rotations * rotation_dim * 4
     return params.tables * (table + functions)
+
+
+def _packed_bytes(numbers: int, bits: int) -> int:
+    return -(-numbers * bits // 64) * 8
 
 
 def default_params(n: int, d: int, *, distance: str = "euclidean_squared", is_dense: bool = True) -> FalconnParams:
@@ -307,4 +325,4 @@ def _split(ragged: tuple[np.ndarray, np.ndarray]) -> list[np.ndarray]:
     return np.split(rows, offsets[1:-1]) if len(offsets) > 1 else []
 
 
-FALCONN = EngineKind(FalconnParams, FalconnQuery, build_falconn, native.falconn_unavailable)
+FALCONN = EngineKind(FalconnParams, FalconnQuery, build_falconn, theoretical_bytes, native.falconn_unavailable)

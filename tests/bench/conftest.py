@@ -1,14 +1,19 @@
 """Tables of an imaginary run, written as `bench.table` writes them: no stage has to run to draw a page."""
 
 import shutil
+from collections.abc import Callable
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import pandas as pd
 import pytest
 
-from bench.results import BuildResult, RunRecord, write_result, write_run
-from bench.table import write_table
+from bench.difference_table import difference_table
+from bench.provenance_table import provenance_table
+from bench.ranking import ranking_table
+from bench.results import BuildResult, QueryResult, RunRecord, write_result, write_run
+from bench.table import typed, write_table
 from bench.table_schemas import SCHEMAS
 
 BACKBONES = {"tiny": 0.86, "mini": 0.74, "colour": 0.62}
@@ -56,6 +61,7 @@ def _cell(backbone: str, engine: tuple, space: str, mode: str, ms: float, recall
         "recall": recall, "recall_ci_low": max(0, recall - 0.02), "recall_ci_high": min(1, recall + 0.02),
         "recall_ids": recall, "candidates": None if name == "exact" else 40.0 * probes,
         "shorter_than_k_frac": 0.0 if recall > 0.3 else 0.4,
+        "query_ms_ci_low": ms * 0.97, "query_ms_ci_high": ms * 1.03,
         "precision_easy": 0.8, "precision_medium": 0.5, "precision_hard": 0.2, "status": "ok", "reason": "",
     }  # fmt: skip
 
@@ -111,6 +117,7 @@ def runtimes() -> pd.DataFrame:
                 "quantity": quantity, "unit": unit, "backbone": backbone, "engine": engine,
                 "cell": f"{backbone}/{engine}", "median": seconds, "mean": seconds * 1.05, "q1": seconds * 0.96,
                 "q3": seconds * 1.1, "min": seconds * 0.9,
+                "ci_low": seconds * 0.97, "ci_high": seconds * 1.04, "processes": 2,
                 "rounds": 5, "n": 4000, "published_tiny": 481.0 if quantity == "extract_features" else None,
             })  # fmt: skip
     return pd.DataFrame(rows)
@@ -127,16 +134,97 @@ def models() -> pd.DataFrame:
     ])  # fmt: skip
 
 
+def over_lid() -> pd.DataFrame:
+    """Recall of every approximate setting, falling with LID."""
+    cells = query_cells()
+    cells = cells[(cells["engine"] == "falconn") & (cells["mode"] == "single") & (cells["space"] == "corrected")]
+    rows = []
+    for cell in cells.to_dict("records"):
+        names = {name: cell[name] for name in ("cell", "backbone", "engine", "space", "mode", "threads", "k")}
+        for number in range(8):
+            lid = 4 + 2 * number + len(cell["backbone"])
+            recall = max(0.05, cell["recall"] ** (0.4 + 0.1 * lid))
+            rows.append({**names, "bin": number, "lid_low": lid - 1, "lid_high": lid + 1, "lid_mean": lid,
+                         "queries": 62, "recall": recall, "ci_low": recall - 0.03,
+                         "ci_high": min(1, recall + 0.03)})  # fmt: skip
+    return pd.DataFrame(rows)
+
+
+def by_difficulty() -> pd.DataFrame:
+    """Thirds of LID, of the bins of `over_lid`."""
+    bins = over_lid().assign(kind="lid", group=lambda t: t["bin"].map(lambda b: ("low", "middle", "high")[b // 3]))
+    keys = ["cell", "backbone", "engine", "space", "mode", "threads", "k", "kind", "group"]
+    return bins.groupby(keys, sort=False, as_index=False).agg({"queries": "sum", "recall": "mean", "lid_low": "min"})
+
+
+def geometry() -> pd.DataFrame:
+    return pd.DataFrame([{"backbone": name, "set": "timed", "k": 100, "queries": 500, "lid_missing": 4,
+                          "lid_mean": 12.0, "tied_frac": 0.01} for name in BACKBONES])  # fmt: skip
+
+
+def leakage() -> pd.DataFrame:
+    """Each score three times: less is left the more tiles are left out."""
+    rows = []
+    for backbone, level in BACKBONES.items():
+        for engine, cell in CELLS.items():
+            names = {"cell": cell.format(backbone), "backbone": backbone, "engine": engine, "space": "corrected",
+                     "mode": "single", "threads": 1, "k": 100}  # fmt: skip
+            recall = 1.0 if engine == "exact" else 0.9
+            scores = {"recall@100": (recall, 500), "precision easy@100": (level * recall, 10),
+                      "precision medium@50": (level * recall * 0.62, 20),
+                      "precision hard@20": (level * recall * 0.25, 10)}  # fmt: skip
+            for score, (mean, queries) in scores.items():
+                for exclude, change in (("self", None), ("overlap", -0.06), ("block", -0.1)):
+                    here = mean + (0 if score.startswith("recall") else change or 0)
+                    half = 0.5 / np.sqrt(queries)
+                    rows.append({**names, "score": score, "exclude": exclude, "queries": queries, "mean": here,
+                                 "ci_low": here - half, "ci_high": here + half, "difference": change})  # fmt: skip
+    return pd.DataFrame(rows)
+
+
+def hygiene() -> pd.DataFrame:
+    fields = {"of": 4000, "backbone": "", "groups": None}
+    rows = [
+        {"about": "identical tiles", "count": 0, "consequence": "No two of the 4,000 tiles are identical."},
+        {"about": "overlapping tiles", "count": 3900, "consequence": "3,900 of 4,000 tiles <share> ground."},
+        *({"about": "tied queries", "backbone": name, "of": 500, "count": number, "consequence": f"{number} are tied."}
+          for number, name in enumerate(BACKBONES)),
+    ]  # fmt: skip
+    return pd.DataFrame([{**fields, **row} for row in rows]).assign(frac=lambda t: t["count"] / t["of"])
+
+
 def write_all(folder: Path) -> Path:
     folder.mkdir(parents=True, exist_ok=True)
     each, mean = precisions()
+    cells = typed(query_cells().reindex(columns=list(SCHEMAS["lsh_parameters"])), "lsh_parameters", "")
     frames = {
-        "lsh_parameters": query_cells(), "nn_precision": each, "nn_precision_averages": mean,
+        "lsh_parameters": cells, "nn_precision": each, "nn_precision_averages": mean,
+        "differences": difference_table(searchers(each)), "ranking": ranking_table(cells),
         "losses": losses(), "runtimes": runtimes(), "models": models(),
+        "recall_over_lid": over_lid(), "recall_by_difficulty": by_difficulty(), "query_geometry": geometry(),
+        "spatial_leakage": leakage(), "data_hygiene": hygiene(),
     }  # fmt: skip
-    for name, frame in frames.items():
-        write_table(frame.reindex(columns=list(SCHEMAS[name])), folder, name, f"Imaginary {name}.")
+    for name, columns in SCHEMAS.items():
+        frame = frames.get(name, pd.DataFrame())
+        write_table(frame.reindex(columns=list(columns)), folder, name, f"Imaginary {name}.")
     return folder
+
+
+def searchers(each: pd.DataFrame) -> list[QueryResult]:
+    """Query cells that found what the table ``nn_precision`` says; asked raw, they find a quarter less."""
+    rng = np.random.default_rng(2)
+    results = []
+    for (backbone, engine, cell), part in each[each["cell"] != ""].groupby(["backbone", "engine", "cell"], sort=False):
+        found = rng.binomial(100, 1.0 if engine == "exact" else 0.9, 50) / 100
+        precision = {name: own["precision"].tolist() for name, own in part.groupby("stratum", sort=False)}
+        fields = {"backbone": backbone, "engine": engine, "kind": engine, "params": {}, "query_params": {},
+                  "mode": "single", "threads": 1, "k": 100}  # fmt: skip
+        raw = cell.replace("corrected", "as_published")
+        results += [
+            QueryResult(cell=cell, space="corrected", recall_at_k=found.tolist(), precision=precision, **fields),
+            QueryResult(cell=raw, space="as_published", recall_at_k=(found - 0.25).tolist(), **fields),
+        ]
+    return results
 
 
 MACHINE = {
@@ -170,7 +258,7 @@ def run_record(**changes: object) -> RunRecord:
 
 def build(cell: str, **changes: object) -> BuildResult:
     return BuildResult(**{"cell": cell, "backbone": "tiny", "engine": "falconn", "kind": "falconn", "params": {},
-                          "threads": 1, "n": 4000, "build_s": [0.2], **changes})  # fmt: skip
+                          "threads": 1, "n": 4000, "build_s": [[0.2]], **changes})  # fmt: skip
 
 
 @pytest.fixture
@@ -189,6 +277,7 @@ def write_cells(folder: Path) -> Path:
     write_run(folder, run_record())
     write_result(folder, build("tiny/falconn/build-1t"))
     write_result(folder, build("tiny/<i>broken</i>/build-1t", status="failed", reason="no room for <20 bits>"))
+    write_table(provenance_table(run_record(), []), folder / "tables", "provenance")
     return folder
 
 
@@ -202,3 +291,40 @@ def whole_tables(tmp_path_factory: pytest.TempPathFactory) -> Path:
 def tables(whole_tables: Path, tmp_path: Path) -> Path:
     """A copy to change."""
     return Path(shutil.copytree(whole_tables, tmp_path / "tables"))
+
+
+@pytest.fixture
+def make_run(tmp_path: Path) -> Callable[..., Path]:
+    """Writes runs of one index: its build, single and batch queries, in two processes, with a percent of noise.
+
+    ``build``, ``single`` and ``batch`` change fields of these cells, or leave one out (None); ``slower`` multiplies all
+    times; further arguments change the run's record.
+    """
+    cells = {name: f"tiny/falconn/{name}-1t" for name in ("build", "single", "batch")}
+
+    def make(run_id: str, slower: float = 1.0, **changes: Any) -> Path:
+        rng = np.random.default_rng([ord(letter) for letter in run_id])
+        ms = np.random.default_rng(0).lognormal(0, 1, 200)  # some queries are harder than others, in every run
+
+        def times(seconds: np.ndarray) -> list[list[float]]:
+            return (slower * seconds * rng.normal(1, 0.01, (2, len(seconds)))).tolist()
+
+        memory = {"anon_growth_bytes": 40 * 2**20, "peak_rss_bytes": 300 * 2**20, "disk_bytes": None}
+        index = {"backbone": "tiny", "engine": "falconn", "kind": "falconn", "params": {}, "threads": 1}
+        query = {**index, "query_params": {}, "space": "corrected", "k": 10, "q": 200, "recall_at_k": [0.8, 1.0] * 100}
+        results = {
+            "build": (BuildResult, {**index, "build_s": times(np.full(5, 0.2)), "size_bytes": 16_000,
+                                    "memory": memory}),
+            "single": (QueryResult, {**query, "mode": "single", "times_s": times(ms / 1000),
+                                     "precision": {"easy": [0.5, 0.9], "hard": [0.1, 0.3]}}),
+            "batch": (QueryResult, {**query, "mode": "batch", "times_s": times(np.full(5, ms.sum() / 2000))}),
+        }  # fmt: skip
+        folder = tmp_path / run_id
+        fields = {name: changes.pop(name, {}) for name in cells}
+        write_run(folder, run_record(**{"run_id": run_id, "cells": list(cells.values()), **changes}))
+        for name, (record, own) in results.items():
+            if fields[name] is not None:
+                write_result(folder, record(**{"cell": cells[name], **own, **fields[name]}))
+        return folder
+
+    return make

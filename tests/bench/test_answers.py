@@ -45,6 +45,16 @@ def test_padding_stays_padding_and_own_tile_first_is_a_share() -> None:
     assert (short, first) == (0.5, 0.5)
 
 
+def test_own_tile_that_is_missing_is_counted_and_queries_from_outside_have_none() -> None:
+    query_rows = np.array([0, 1, -1])
+    answers = check_answers(np.array([[1, 0], [2, 3], [0, -1]]), BASE, BASE.values[[0, 1, 2]], query_rows, 2)
+    assert (answers.self_first_frac, answers.self_missed_frac) == (0.0, 0.5)  # of the two that are in the base
+    assert answers.hits.ids.tolist() == [[11, -1], [12, 13], [10, -1]]
+    outside = check_answers(np.array([[-1, 0]]), BASE, BASE.values[:1], np.array([-1]), 1)
+    assert np.isnan(outside.self_first_frac)
+    assert np.isnan(outside.self_missed_frac)
+
+
 @pytest.mark.parametrize("rows", [[[0, 4]], [[0, -2]], [[0]], [[0, 1], [0, 1]]])
 def test_impossible_answers_are_refused(rows: list[list[int]]) -> None:
     with pytest.raises(SearchError, match="the engine answered"):

@@ -1,17 +1,14 @@
-import dataclasses
 import gc
+import sys
+import types
 from typing import Any
 
 import numpy as np
 import pytest
 
-from bench.clock import Asking, time_builds, time_queries
-from bench.suite import BATCH, SINGLE, MeasureSpec
-from ris_core.engines import ENGINES
+from bench.clock import BATCH, SINGLE, Asking, Rounds, synchronize, time_builds, time_queries
 
-BASE = np.random.default_rng(0).normal(size=(30, 4)).astype(np.float32)
-EXACT = ENGINES["exact"]
-SPEC = MeasureSpec(rounds=3, warmup=2)
+ROUNDS = Rounds(rounds=3, warmup=2)
 
 
 class Listener:
@@ -28,50 +25,81 @@ class Listener:
         return rows, np.zeros(rows.shape, np.float32)
 
 
-def asking(engine: Any, q: int = 5) -> Asking:
-    return Asking(engine, np.arange(q, dtype=np.float32)[:, None], 2, EXACT.query_params(), 1)
+def asking(q: int = 5) -> Asking:
+    return Asking(np.arange(q, dtype=np.float32)[:, None], 2, None, 1)
 
 
-@pytest.mark.benchmark(disable_gc=True)
-def test_single_mode_times_each_query_once_after_the_warm_up(benchmark: Any) -> None:
-    listener = Listener()
-    timed = time_queries(benchmark, asking(listener), SINGLE, SPEC)
+def test_single_mode_times_each_query_once_after_the_warm_up() -> None:
+    listener: Any = Listener()
+    rows, times_s = time_queries(listener, asking(), SINGLE, ROUNDS)
     assert listener.asked == [1] * (2 + 5)
-    assert len(timed.times_s) == 5
-    assert timed.rows[:, 0].tolist() == [0, 1, 2, 3, 4]
-    assert not any(listener.collecting)
+    assert len(times_s) == 5
+    assert rows[:, 0].tolist() == [0, 1, 2, 3, 4]
+    assert listener.collecting[2:] == [False] * 5
+    assert gc.isenabled()
 
 
-def test_batch_mode_asks_all_queries_each_round(benchmark: Any) -> None:
-    listener = Listener()
-    timed = time_queries(benchmark, asking(listener), BATCH, SPEC)
+def test_batch_mode_asks_all_queries_each_round() -> None:
+    listener: Any = Listener()
+    rows, times_s = time_queries(listener, asking(), BATCH, ROUNDS)
     assert listener.asked == [5] * (2 + 3)
-    assert len(timed.times_s) == 3
-    assert timed.rows.shape == (5, 2)
-    assert min(timed.times_s) > 0
+    assert len(times_s) == 3
+    assert rows.shape == (5, 2)
+    assert min(times_s) > 0
 
 
 @pytest.mark.parametrize(("slow_build_s", "rounds"), [(1e9, 3), (0.0, 1)])
-def test_slow_builds_are_repeated_less(benchmark: Any, slow_build_s: float, rounds: int) -> None:
-    built = []
+def test_slow_builds_are_repeated_less(slow_build_s: float, rounds: int) -> None:
+    built: list[Any] = []
 
-    def build(base: np.ndarray, params: Any, threads: int) -> Any:
-        built.append(threads)
-        return EXACT.build(base, params, threads)
+    def build() -> Any:
+        built.append(Listener())
+        return built[-1]
 
-    kind = dataclasses.replace(EXACT, build=build)
-    spec = dataclasses.replace(SPEC, slow_build_s=slow_build_s)
-    timed = time_builds(benchmark, kind, BASE, EXACT.build_params(), 1, spec)
-    assert len(timed.times_s) == rounds
-    assert built == [1] * (2 + rounds)
-    assert timed.engine.search(BASE[:1], 1, EXACT.query_params())[0].tolist() == [[0]]
+    engine, times_s, slow = time_builds(build, Rounds(rounds=3, slow_build_s=slow_build_s, warmup=2))
+    assert len(times_s) == rounds
+    assert slow == (rounds == 1)
+    assert len(built) == 2 + rounds
+    assert engine is built[-1]
 
 
-def test_interrupted_measurement_is_marked(benchmark: Any) -> None:
-    def interrupt(base: np.ndarray, params: Any, threads: int) -> Any:
-        raise KeyboardInterrupt
+def test_the_clock_reads_what_the_call_takes_and_not_what_stands_around_it(monkeypatch: pytest.MonkeyPatch) -> None:
+    now_ns = 0
 
-    spec = dataclasses.replace(SPEC, warmup=0)
-    with pytest.raises(KeyboardInterrupt):
-        time_builds(benchmark, dataclasses.replace(EXACT, build=interrupt), BASE, None, 1, spec)
-    assert benchmark.has_error
+    def read() -> int:
+        return now_ns
+
+    class Sleeper(Listener):
+        def search(self, queries: np.ndarray, *rest: Any) -> tuple[np.ndarray, np.ndarray]:
+            nonlocal now_ns
+            now_ns += 1_000_000 * len(queries)
+            return super().search(queries, *rest)
+
+    def collect() -> int:
+        nonlocal now_ns
+        now_ns += 10**9
+        return 0
+
+    monkeypatch.setattr("bench.clock.time.perf_counter_ns", read)
+    monkeypatch.setattr("bench.clock.gc.collect", collect)
+    sleeper: Any = Sleeper()
+    assert time_queries(sleeper, asking(), SINGLE, ROUNDS)[1] == pytest.approx([0.001] * 5)
+    assert time_queries(sleeper, asking(), BATCH, ROUNDS)[1] == pytest.approx([0.005] * 3)
+
+
+def test_a_gpu_is_waited_for_on_both_sides_of_the_call(monkeypatch: pytest.MonkeyPatch) -> None:
+    events: list[str] = []
+    cuda = types.SimpleNamespace(is_initialized=lambda: True, synchronize=lambda: events.append("synchronize"))
+    monkeypatch.setitem(sys.modules, "torch", types.SimpleNamespace(cuda=cuda))
+
+    class Loud(Listener):
+        def search(self, *arguments: Any) -> tuple[np.ndarray, np.ndarray]:
+            events.append("search")
+            return super().search(*arguments)
+
+    loud: Any = Loud()
+    time_queries(loud, asking(1), SINGLE, Rounds(warmup=0))
+    assert events == ["synchronize", "search", "synchronize"]
+    cuda.is_initialized = lambda: False
+    synchronize()
+    assert len(events) == 3

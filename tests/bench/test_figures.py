@@ -35,8 +35,11 @@ COUNTS = {
     "recall_over_query_time": "500 queries among 4,000 tiles",
     "build_and_query_time": "4,000 tiles; 500 queries",
     "query_slip": "500 queries",
+    "ranking": "3 data sets (500 single queries among 4,000 tiles",
     "precision_by_difficulty": "10 to 20 judged queries",
     "precision_by_concept": "number of judged queries",
+    "recall_over_lid": "496 queries; mean recall in bins of equally many queries",
+    "spatial_leakage": "10 to 500 queries a score",
     "training_losses": "6 epochs on 2,000 tiles",
 }
 
@@ -83,8 +86,11 @@ def test_axes_name_what_they_measure(figures: dict[str, Figure], name: str) -> N
         "recall_over_query_time": {"recall@100", "time per query (ms, log scale)"},
         "build_and_query_time": {"build time (ms, log scale)", "time per query (ms, log scale)"},
         "query_slip": {"recall@100"},
+        "ranking": set(),
         "precision_by_difficulty": {"precision@100", "precision@50", "precision@20"},
         "precision_by_concept": set(),
+        "recall_over_lid": {"recall@100", "local intrinsic dimension"},
+        "spatial_leakage": {"recall@100", "precision easy@100", "precision medium@50", "precision hard@20"},
         "training_losses": {"loss (nats)", "teacher entropy (nats)", "epoch"},
     }
     assert expected[name] <= labels
@@ -120,7 +126,8 @@ def test_figures_stand_on_disk_as_png_and_svg(tables: Path, tmp_path: Path) -> N
 def rename_backbone(tables: Path, old: str, new: str) -> None:
     for path in tables.glob("*.csv"):
         frame = read_table(path)
-        frame["backbone"] = frame["backbone"].replace(old, new)
+        if "backbone" in frame:
+            frame["backbone"] = frame["backbone"].replace(old, new)
         write_table(frame, tables, path.stem)
 
 

@@ -34,6 +34,7 @@ def test_fingerprint_names_processor_cores_and_libraries(machine: dict) -> None:
     assert len(machine["load_average"]) == 3
     assert {"numpy", "torch", "timm", "rasterio", "falconn"} <= machine["versions"].keys()
     assert all(pool["threads"] >= 1 for pool in machine["blas"])
+    assert {"governor", "smt", "turbo", "hybrid", "huge_pages", "quota_cores"} <= machine["cpu"].keys()
 
 
 def test_fingerprint_holds_no_host_user_or_path(machine: dict) -> None:
@@ -60,6 +61,10 @@ def test_machine_equals_itself_under_other_load_and_versions(machine: dict) -> N
         (("cpu", "usable_cores"), 99, "usable logical cores"),
         (("cpu", "flags"), ["avx9"], "instruction sets"),
         (("cpu", "governor"), "powersave-of-another-kind", "frequency governor"),
+        (("cpu", "turbo"), "of another kind", "turbo"),
+        (("cpu", "smt"), "of another kind", "SMT"),
+        (("cpu", "huge_pages"), "of another kind", "transparent huge pages"),
+        (("cpu", "quota_cores"), 0.125, "CPU quota"),
         (("memory_gib",), 1.0, "memory"),
         (("gpu",), {"name": "GPU of another", "count": 1, "driver": "1"}, "GPU"),
     ],
@@ -73,6 +78,14 @@ def test_differences_name_what_differs(machine: dict, place: tuple[str, ...], va
     differences = compare_machines(machine, other)
     assert any(line.startswith(word) for line in differences)
     assert compare_machines(other, machine) != []
+
+
+def test_settings_that_differ_are_told_in_words(machine: dict) -> None:
+    base, other = copy.deepcopy(machine), copy.deepcopy(machine)
+    base["cpu"]["turbo"], other["cpu"]["turbo"] = True, False
+    assert compare_machines(base, other) == ["turbo: on | off"]
+    base["cpu"]["turbo"] = None
+    assert compare_machines(base, other) == ["turbo: unknown | off"]
 
 
 def test_machine_without_fingerprint_is_no_ones_equal(machine: dict) -> None:

@@ -84,7 +84,7 @@ def test_averages_are_means_with_intervals_beside_the_published_ones(results, ju
 
 def test_averages_page_is_a_pivot_with_the_thesis_below(results, judgments):
     page = averages_page(precision_averages(precision_table(results, judgments)))
-    assert list(page.columns) == ["search", "queries", "backbone", "easy@100", "hard@20"]
+    assert list(page.columns) == ["search", "queries", "backbone", "easy@100, n = 2", "hard@20, n = 1"]
     assert page.to_numpy().tolist()[:5] == [
         ["exact", "corrected", "tiny", "0.45 [0.10, 0.80]", "0.05"],
         ["exact", "corrected", "random", "0.16 [0.02, 0.30]", "0.00"],
@@ -93,8 +93,8 @@ def test_averages_page_is_a_pivot_with_the_thesis_below(results, judgments):
         ["ceiling", "", "any", "0.55", "0.05"],
     ]
     assert page["backbone"].tolist()[5:] == ["tiny", "tiny_longer", "small", "small_pretrained"]
-    assert page["easy@100"][5].startswith("0.92 [")
-    assert page["hard@20"][8].startswith("0.14 [") or page["hard@20"][8].startswith("0.15 [")
+    assert page["easy@100, n = 2"][5].startswith("0.92 [")
+    assert page["hard@20, n = 1"][8].startswith("0.14 [") or page["hard@20, n = 1"][8].startswith("0.15 [")
 
 
 def test_thesis_stays_away_from_strata_that_it_did_not_measure(judgments):

@@ -1,6 +1,6 @@
 """Whole runs over a corpus of forty small pictures: what is on disk afterwards, whatever happened on the way."""
 
-import dataclasses
+import importlib
 import json
 import shutil
 from collections.abc import Callable
@@ -16,8 +16,6 @@ from bench.__main__ import main
 from bench.results import BuildResult, QueryResult, read_results, read_run, result_path
 from ris_core import artifacts
 from ris_core.engines import ENGINES
-from ris_core.engines.contract import Engine
-from ris_core.engines.exact import ExactParams, ExactQuery, build_exact
 
 SUITE = """
 [suite]
@@ -72,34 +70,6 @@ MACHINE = {"cpu": {"model": "A processor", "usable_cores": 2}, "memory_gib": 4.0
 EXACT_CELLS = 3  # a build, single and batch queries
 
 
-@dataclasses.dataclass(frozen=True)
-class TroubleParams(ExactParams):
-    ghost: bool = False
-
-
-class Trouble:
-    """Exact search that runs into ``error`` at one of its searches."""
-
-    def __init__(self, base: np.ndarray, error: Callable[[int], None]) -> None:
-        self._exact = build_exact(base, ExactParams())
-        self._error = error
-        self._searches = 0
-
-    def search(self, queries: np.ndarray, k: int, query: Any, threads: int = 1) -> tuple[np.ndarray, np.ndarray]:
-        self._searches += 1
-        self._error(self._searches)
-        return self._exact.search(queries, k, query, threads)
-
-    def size_bytes(self) -> int:
-        return 0
-
-    def derived(self) -> dict[str, int | float | str]:
-        return {}
-
-    def candidates(self, queries: np.ndarray, query: Any) -> None:
-        return None
-
-
 @pytest.fixture
 def desk(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
     """A working directory with a corpus and a suite; reports are not drawn, which takes longer than all the rest."""
@@ -126,15 +96,14 @@ def drawn(desk: Path, monkeypatch: pytest.MonkeyPatch) -> None:
 
 
 @pytest.fixture
-def trouble(monkeypatch: pytest.MonkeyPatch) -> Callable[[Callable[[int], None]], None]:
-    """Adds an engine ``trouble`` that calls a function at each search."""
+def trouble(desk: Path, monkeypatch: pytest.MonkeyPatch) -> Callable[..., None]:
+    """Adds an engine ``trouble`` that goes wrong in a way of one's choice."""
+    monkeypatch.syspath_prepend(Path(__file__).parent)
+    engine = importlib.import_module("trouble_engine")
 
-    def add(error: Callable[[int], None], unavailable: str | None = None) -> None:
-        def build(base: np.ndarray, params: TroubleParams, threads: int = 1) -> Engine:
-            return Trouble(base, error)
-
-        kind = dataclasses.replace(ENGINES["exact"], build=build, build_params=TroubleParams, query_params=ExactQuery)
-        monkeypatch.setitem(ENGINES, "trouble", dataclasses.replace(kind, unavailable=lambda: unavailable))
+    def add(fault: str, unavailable: str | None = None) -> None:
+        (desk / "trouble").write_text(fault, encoding="utf-8")
+        monkeypatch.setitem(ENGINES, "trouble", engine.trouble_kind(unavailable))
 
     return add
 
@@ -160,11 +129,22 @@ def test_whole_chain_leaves_rows_tables_and_page(desk: Path, capsys: pytest.Capt
     assert all(set(result.recall_at_k) == {1.0} for result in exact)
     single = next(result for result in exact if result.mode == "single")
     batch = next(result for result in exact if result.mode == "batch")
-    assert (len(single.times_s), len(batch.times_s)) == (10, 2)
+    assert [len(process) for process in single.times_s] == [10, 10]
+    assert [len(process) for process in batch.times_s] == [2, 2]
+    assert [len(process) for process in single.judged_times_s] == [4, 4]
+    assert set(single.judged_recall) == {1.0}
+    assert single.self_missed_frac == single.unstable_frac == 0
     assert single.precision.keys() == {"label"}
     assert len(single.precision["label"]) == 4
     build = next(result for result in results if isinstance(result, BuildResult))
-    assert len(build.build_s) == 2
+    assert [len(process) for process in build.build_s] == [2, 2]
+    assert len(build.load_s) == len(build.transform_s) == len(build.ready_s) == 2
+    assert build.memory["vector_bytes"] == 30 * build.d * 4
+    assert {way: [len(process) for process in times] for way, times in record.overhead.items()} == {
+        "single-1t": [10, 10],
+        "batch-1t": [2, 2],
+    }
+    assert {finding["backbone"] for finding in record.hygiene} == {"", "colour", "micro"}
     assert record.status == "ok"
     assert record.peak_bytes > 2**26
     assert record.corpus["trained"] == 10
@@ -174,7 +154,8 @@ def test_whole_chain_leaves_rows_tables_and_page(desk: Path, capsys: pytest.Capt
     benchmark = json.loads((folder / "benchmark.json").read_text(encoding="utf-8"))
     clocked = benchmark["benchmarks"]
     assert {entry["extra_info"]["cell"] for entry in clocked} == set(record.cells)
-    assert all(entry["options"]["disable_gc"] for entry in clocked)
+    times = next(entry for entry in clocked if entry["extra_info"]["cell"] == batch.cell)["stats"]["data"]
+    assert times == pytest.approx([seconds for process in batch.times_s for seconds in process])
     assert benchmark["machine_info"] == record.machine != MACHINE
     hits = np.load(folder / single.hits_file)
     assert hits["ids"].shape == (4, 4)
@@ -197,52 +178,91 @@ def test_second_run_reuses_every_artifact_and_says_so(desk: Path, capsys: pytest
 def test_failing_cell_is_a_row_and_the_run_goes_on(
     desk: Path, trouble: Callable, capsys: pytest.CaptureFixture[str]
 ) -> None:
-    def fail(search: int) -> None:
-        raise RuntimeError("out of luck")
-
-    trouble(fail)
+    trouble("raise")
     assert main(["run", "small.toml", "--set", "engine.trouble.ghost=false", "--run-id", "r"]) == 1
     folder = only_run(desk)
     rows = {result.cell: result for result in read_results(folder)}
     failed = [result for result in rows.values() if result.status == "failed"]
     assert len(rows) == 2 * EXACT_CELLS
-    assert [result.cell.rpartition("/")[2] for result in failed] == ["single-1t", "batch-1t"]
+    assert [result.cell.rpartition("/")[2] for result in failed] == ["build-1t", "single-1t", "batch-1t"]
     assert {result.reason for result in failed} == {"RuntimeError: out of luck"}
     assert read_run(folder).status == "failed"
     assert "FAILED: RuntimeError: out of luck" in capsys.readouterr().out
-    assert len(list((folder / "failures").glob("*.txt"))) == 2
+    traces = [path.read_text(encoding="utf-8") for path in (folder / "failures").glob("*.txt")]
+    assert len(traces) == 3
+    assert all("in search" in trace for trace in traces)  # of the worker, not of the harness that waited for it
+
+
+@pytest.mark.parametrize(
+    ("fault", "reason"),
+    [
+        ("crash", "its process died of SIGSEGV (Segmentation fault) while building."),
+        ("exit", "its process died of exit status 3 while building."),
+        ("hang", "took longer than measure.timeout_s = 5 s and was killed while building."),
+    ],
+)
+def test_engine_that_dies_or_hangs_costs_its_cells_alone(
+    desk: Path, trouble: Callable, fault: str, reason: str
+) -> None:
+    trouble(fault)
+    arguments = ["--set", "engine.trouble.ghost=false", "--set", "measure.modes=['batch']"]
+    timeout = ["--set", "measure.timeout_s=5"] if fault == "hang" else []
+    assert main(["run", "small.toml", *arguments, *timeout]) == 1
+    rows = {result.cell: result for result in read_results(only_run(desk))}
+    ok = {cell for cell, row in rows.items() if row.status == "ok"}
+    assert ok == {"colour/exact/build-1t", "colour/exact/corrected/batch-1t"}
+    assert reason in rows["colour/trouble/no_ghost/build-1t"].reason
+    assert "while searching" in rows["colour/trouble/no_ghost/corrected/batch-1t"].reason
+
+
+def test_answers_that_change_from_process_to_process_are_told(desk: Path, trouble: Callable) -> None:
+    trouble("waver")
+    arguments = ["--set", "engine.trouble.ghost=false", "--set", "measure.processes=3"]
+    assert main(["run", "small.toml", *arguments, "-k", "trouble and batch"]) == 0
+    (row,) = read_results(only_run(desk))
+    assert isinstance(row, QueryResult)
+    assert row.unstable_frac == 1
+
+
+def test_index_that_is_slow_to_build_is_built_in_one_process_for_all_its_cells(desk: Path, trouble: Callable) -> None:
+    trouble("slow build")
+    arguments = ["--set", "engine.trouble.ghost=false", "--set", "measure.slow_build_s=0.01"]
+    assert main(["run", "small.toml", *arguments, "-k", "trouble"]) == 0
+    build, single, batch = read_results(only_run(desk))
+    assert isinstance(build, BuildResult)
+    assert [len(process) for process in build.build_s] == [1]
+    assert isinstance(single, QueryResult)
+    assert isinstance(batch, QueryResult)
+    assert len(single.times_s) == len(batch.times_s) == 1
+    builders = (desk / "builds").read_text(encoding="utf-8").split()
+    assert len(builders) == 3  # the warm-up and the timed round, and one for the memory
+    assert len(set(builders)) == 2
 
 
 def test_stop_at_the_first_failure(desk: Path, trouble: Callable) -> None:
-    def fail(search: int) -> None:
-        raise RuntimeError("out of luck")
-
-    trouble(fail)
+    trouble("raise")
     suite = (desk / "small.toml").read_text(encoding="utf-8").replace("[engine.exact]", "[engine.trouble]")
     (desk / "small.toml").write_text(suite, encoding="utf-8")
     assert main(["run", "small.toml", "-x"]) == 1
-    assert len(read_results(only_run(desk))) == 2  # the build and the first query cell
+    assert len(read_results(only_run(desk))) == 1  # the build, whose first query fails
 
 
 def test_interruption_keeps_what_is_measured_and_resume_does_the_rest(
     desk: Path, trouble: Callable, capsys: pytest.CaptureFixture[str]
 ) -> None:
-    def interrupt(search: int) -> None:
-        raise KeyboardInterrupt
-
-    trouble(interrupt)
+    trouble("interrupt")
     arguments = ["run", "small.toml", "--set", "engine.trouble.ghost=false"]
     assert main([*arguments, "--run-id", "r"]) == 130
     folder = only_run(desk)
     kept = {result.cell: result for result in read_results(folder)}
-    assert len(kept) == EXACT_CELLS + 1
+    assert len(kept) == EXACT_CELLS
     assert read_run(folder).status == "interrupted"
     assert not list(folder.glob("cells/*.started"))
     said = capsys.readouterr().err
     assert "--resume r" in said
     assert "Traceback" not in said
 
-    trouble(lambda search: None)
+    trouble("none")
     assert main([*arguments, "--resume"]) == 0
     rows = {result.cell: result for result in read_results(folder)}
     assert len(rows) == 2 * EXACT_CELLS
@@ -298,7 +318,7 @@ def test_resume_without_an_earlier_run_starts_one(desk: Path, capsys: pytest.Cap
 
 
 def test_engine_that_cannot_run_here_is_a_skipped_row(desk: Path, trouble: Callable) -> None:
-    trouble(lambda search: None, "needs a quantum computer")
+    trouble("none", "needs a quantum computer")
     assert main(["run", "small.toml", "--set", "engine.trouble.ghost=false"]) == 0
     skipped = [result for result in read_results(only_run(desk)) if result.status == "skipped"]
     assert len(skipped) == EXACT_CELLS

@@ -1,3 +1,6 @@
+import math
+from pathlib import Path
+
 import ir_measures
 import numpy as np
 import pytest
@@ -6,11 +9,14 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from bench.score import (
+    MEASURES,
     average_precision,
     bootstrap_interval,
     id_recall_at_k,
     knn_accuracy,
+    knn_correct,
     latency_summary,
+    ndcg_at_k,
     precision_at_k,
     recall_at_k,
 )
@@ -78,11 +84,11 @@ def test_recall_cannot_be_gamed(hits):
 def test_measures_do_not_gain_from_repeating_or_from_the_query_itself(hits):
     tripled = Hits(np.repeat(hits.ids, 3, axis=1), np.repeat(hits.distances, 3, axis=1))
     k, relevance = 5, np.isin(hits.ids, [10, 12, 50])
-    query = np.array([10])
+    query, others = np.array([10]), Hits(TRUTH.ids[:, 1:], TRUTH.distances[:, 1:])
     without = Hits(np.where(hits.ids == 10, PADDING_ID, hits.ids), hits.distances)
     assert recall_at_k(tripled, TRUTH, k)[0] <= recall_at_k(hits, TRUTH, k)[0]
-    assert recall_at_k(hits, TRUTH, k, query)[0] == recall_at_k(without, TRUTH, k)[0]
-    assert id_recall_at_k(hits, TRUTH, k, query)[0] == id_recall_at_k(without, TRUTH, k)[0]
+    assert recall_at_k(hits, others, 4, query)[0] == recall_at_k(without, others, 4)[0]
+    assert id_recall_at_k(hits, others, 4, query)[0] == id_recall_at_k(without, others, 4)[0]
     precision = precision_at_k(hits, relevance, k)[0]
     assert precision_at_k(tripled, np.repeat(relevance, 3, axis=1), k)[0] <= precision
     assert precision_at_k(hits, relevance, k, query)[0] == precision_at_k(without, relevance & (hits.ids != 10), k)[0]
@@ -130,24 +136,64 @@ def test_average_precision_is_that_computed_by_hand():
     assert np.isnan(average_precision(hits, relevance & False, np.array([0]), 4)[0])
 
 
-@settings(max_examples=50)
-@given(st.integers(0, 2**32 - 1), st.integers(1, 12), st.integers(1, 15))
-def test_precision_and_average_precision_agree_with_ir_measures(seed, length, k):
-    rng = np.random.default_rng(seed)
-    ids = np.stack([rng.permutation(20)[:length] for _ in range(4)])
-    relevant = rng.random((4, 20)) < 0.4
-    relevant[:, 0] = True
-    hits = Hits(ids, np.arange(length, dtype=np.float32)[None].repeat(4, axis=0))
-    relevance = np.take_along_axis(relevant, ids, axis=1)
-    qrels = [ir_measures.Qrel(str(q), str(t), int(relevant[q, t])) for q in range(4) for t in range(20)]
-    run = [ir_measures.ScoredDoc(str(q), str(t), -r) for q in range(4) for r, t in enumerate(ids[q].tolist())]
-    theirs = {
-        (m.query_id, str(m.measure)): m.value
-        for m in ir_measures.iter_calc([ir_measures.P @ k, ir_measures.AP @ k], qrels, run)
+def test_ndcg_is_that_computed_by_hand():
+    hits = hits_of([10, 50, 11])
+    score = ndcg_at_k(hits, np.array([[1, 0, 2]]), np.array([[2, 1, 1, 0, -1]]), 3)[0]
+    assert score == pytest.approx((1 + 2 / 2) / (2 + 1 / math.log2(3) + 1 / 2))
+    assert score == pytest.approx(0.639, abs=5e-4)
+    assert ndcg_at_k(hits, np.array([[2, 0, 1]]), np.array([[2, 1, 1]]), 3)[0] == pytest.approx(0.798, abs=5e-4)
+    assert ndcg_at_k(hits_of([11, 10]), np.array([[2, 1]]), np.array([[1, 2]]), 10)[0] == 1
+
+
+def plain_scores(ids: list[int], grades: dict[int, int], own: int, k: int) -> dict[str, float]:
+    """Precision, average precision and nDCG of one list, counted place by place."""
+    seen, found, precisions, gain = set(), 0, 0.0, 0.0
+    for place, tile in enumerate(ids[:k], start=1):
+        grade = 0 if tile in seen or tile in (own, PADDING_ID) else grades.get(tile, 0)
+        seen.add(tile)
+        if grade > 0:
+            found += 1
+            precisions += found / place
+            gain += grade / math.log2(place + 1)
+    best = sorted((grade for tile, grade in grades.items() if tile != own and grade > 0), reverse=True)
+    ideal = sum(grade / math.log2(place + 1) for place, grade in enumerate(best[:k], start=1))
+    return {
+        "P": found / k,
+        "AP": precisions / len(best) if best else math.nan,
+        "nDCG": gain / ideal if ideal else math.nan,
     }
-    ours = {"P": precision_at_k(hits, relevance, k), "AP": average_precision(hits, relevance, relevant.sum(axis=1), k)}
-    for name, scores in ours.items():
-        assert scores == pytest.approx([theirs[str(q), f"{name}@{k}"] for q in range(4)])
+
+
+@settings(max_examples=100)
+@given(st.integers(0, 2**32 - 1), st.integers(0, 12), st.integers(1, 15))
+def test_precision_average_precision_and_ndcg_agree_with_ir_measures_and_a_plain_count(seed, length, k):
+    """Lists with padding, repeated tiles and the query: to the others, documents without a judgment."""
+    rng = np.random.default_rng(seed)
+    ids = rng.integers(-1, 20, (4, length))
+    grades = rng.integers(-2, 4, (4, 20))
+    own = rng.integers(20, size=4)
+    grades[np.arange(4), own] = 0
+    hits = Hits(ids, np.zeros(ids.shape, np.float32))
+    given_grades = np.where(ids == PADDING_ID, 3, np.take_along_axis(grades, np.maximum(ids, 0), axis=1))
+    relevant = (grades > 0).sum(axis=1)
+    ours = {
+        "P": precision_at_k(hits, given_grades > 0, k, own),
+        "AP": average_precision(hits, given_grades > 0, relevant, k, own),
+        "nDCG": ndcg_at_k(hits, given_grades, grades, k, own),
+    }
+    qrels = [ir_measures.Qrel(str(q), str(t), int(grades[q, t])) for q in range(4) for t in range(20)]
+    run = []
+    for q, line in enumerate(ids.tolist()):
+        names = [str(t) if t not in line[:r] and t not in (own[q], PADDING_ID) else f"x{r}" for r, t in enumerate(line)]
+        run += [ir_measures.ScoredDoc(str(q), name, -rank) for rank, name in enumerate(names)]
+    measures = [ir_measures.P @ k, ir_measures.AP @ k, ir_measures.nDCG @ k]
+    theirs = {(m.query_id, str(m.measure)): m.value for m in ir_measures.iter_calc(measures, qrels, run)}
+    for q in range(4):
+        plain = plain_scores(ids[q].tolist(), dict(enumerate(grades[q].tolist())), int(own[q]), k)
+        for name, scores in ours.items():
+            assert scores[q] == pytest.approx(plain[name], nan_ok=True)
+            if relevant[q]:
+                assert scores[q] == pytest.approx(theirs[str(q), f"{name}@{k}"])
 
 
 def test_knn_accuracy_is_that_computed_by_hand():
@@ -155,7 +201,11 @@ def test_knn_accuracy_is_that_computed_by_hand():
     values = np.array([[1, 0], [1, 0.01], [-1, 0], [-1, 0.01], [0.1, 1]], dtype=np.float32)
     labels = np.array(["a", "a", "b", "b", "b"])
     assert knn_accuracy(values, labels, k=1) == pytest.approx(4 / 5)
-    assert np.isnan(knn_accuracy(values[:1], labels[:1]))
+    assert knn_correct(values, labels, k=1).tolist() == [1, 1, 1, 1, 0]
+    assert np.isnan(knn_correct(values[:1], labels[:1])).all()
+    assert np.isnan([knn_accuracy(values[:n], labels[:n]) for n in (0, 1)]).all()
+    with pytest.raises(SearchError, match="one label a tile"):
+        knn_correct(values, labels[:4])
 
 
 def test_knn_accuracy_weights_votes_by_similarity():
@@ -208,4 +258,14 @@ def test_bootstrap_interval_is_reproducible_and_narrows_with_less_confidence():
     assert (low, high) == bootstrap_interval(values)
     assert low < inner_low < values.mean() < inner_high < high
     assert bootstrap_interval([0.5, 0.5]) == (0.5, 0.5)
+    assert bootstrap_interval([0, 1]) == (0, 1)
     assert np.isnan(bootstrap_interval([0.5])).all()
+
+
+def test_every_measure_is_documented_with_source_and_example():
+    page = (Path(__file__).parents[2] / "docs" / "measures.md").read_text(encoding="utf-8")
+    for name in MEASURES:
+        assert page.count(f"**`{name}`**") == 1, name
+        text = page.split(f"**`{name}`**")[1].split("\n**`")[0]
+        assert "*Source:*" in text, name
+        assert "*Example:*" in text, name

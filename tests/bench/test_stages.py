@@ -101,7 +101,7 @@ def test_truth_is_exact_and_leaves_the_query_out(desk: Desk, corpus: CorpusSpec)
     base = prepare_base(desk.cache, COLOUR, prepare_tiles(desk.cache, corpus), SpaceSpec(), QUERIES)
     values = base.corrected.values.astype(np.float64)
     assert base.truth.ids.shape == (6, 14)
-    for row, found, distances in zip(base.query_rows, base.truth.ids, base.truth.distances, strict=True):
+    for row, found, distances in zip(base.timed.rows, base.truth.ids, base.truth.distances, strict=True):
         expected = np.square(values - values[row]).sum(axis=1)
         expected[row] = np.inf
         assert base.corrected.ids[row] not in found

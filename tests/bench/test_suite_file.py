@@ -1,8 +1,11 @@
 from pathlib import Path
 
+import h5py
+import numpy as np
 import pytest
 
-from bench.suite import ParamSet, Suite
+from bench.progress import plan_lines
+from bench.suite import VECTORS, ParamSet, Suite
 from bench.suite_faults import corpus_faults, split_sizes
 from bench.suite_file import find_suite, read_suite
 from ris_core.engines.falconn import FalconnParams, FalconnQuery
@@ -240,3 +243,107 @@ def test_shipped_suites_on_files_lack_nothing_but_the_files(name: str) -> None:
     lines = faults_of(find_suite(name)).splitlines()
     assert all("does not exist" in line for line in lines[-1:])
     assert "--set corpus.source=" in find_suite(name).read_text(encoding="utf-8")
+
+
+def write_vectors(folder: Path, n: int = 60, **more: np.ndarray) -> Path:
+    np.savez(folder / "my vectors.npz", vectors=np.random.default_rng(0).standard_normal((n, 5)), **more)
+    return folder / "my vectors.npz"
+
+
+def write_hdf5(folder: Path, distance: str) -> Path:
+    with h5py.File(folder / "v.hdf5", "w") as file:
+        file["train"] = np.eye(60, 5) + 1
+        file.attrs["distance"] = distance
+    return folder / "v.hdf5"
+
+
+def test_any_suite_runs_on_vectors_and_says_what_it_leaves_out(tmp_path: Path) -> None:
+    suite = read_suite(write(tmp_path, SMALL), [f"corpus.source={write_vectors(tmp_path)}"])
+    assert [(entry.name, entry.spec.model) for entry in suite.backbones] == [("my_vectors", VECTORS)]
+    assert suite.unused == ("[backbone.colour]", "corpus.scene_px", "corpus.tile_px")
+    lines = plan_lines(suite, [], tmp_path, tmp_path)
+    told = next(line for line in lines if "left out" in line)
+    assert "[backbone.colour], corpus.scene_px, corpus.tile_px: vectors are neither cut nor described" in told
+    assert any(line.endswith("my vectors.npz (vectors)") for line in lines)
+
+
+def test_suite_over_vectors_needs_no_backbone(tmp_path: Path) -> None:
+    write_vectors(tmp_path)
+    text = "[corpus]\nsource = 'my vectors.npz'\n[engine.exact]\n[queries]\ncount = 60\nk = 59\n"
+    suite = read_suite(write(tmp_path, text))
+    assert suite.unused == ()
+    assert suite.corpus.vectors().n == 60
+
+
+@pytest.mark.parametrize(
+    ("override", "finding"),
+    [
+        ("corpus.tile_pixels=3", "has unknown key 'tile_pixels'. Did you mean 'tile_px'?"),
+        ("queries.k=60", "k = 60, but the index holds 60 vectors and a vector is never its own neighbour"),
+        ("queries.count=61", "count = 61; the index holds only 60 vectors."),
+        ("queries.exclude=['self', 'overlap']", "vectors have no places on the ground"),
+        ("corpus.sample=61", "sample = 61; the corpus gives at most 60 vectors."),
+        ("space.whiten=6", "whiten = 6; my_vectors has only 5 dimensions"),
+        ("corpus.queries=nowhere.npy", "queries = 'nowhere.npy' does not exist"),
+        ("corpus.labels=nowhere.csv", "labels = 'nowhere.csv' does not exist"),
+        ("engine.falconn.hash_bits=20", "[engine.falconn] hash_bits = 20"),
+    ],
+)
+def test_faults_over_vectors(tmp_path: Path, override: str, finding: str) -> None:
+    path = write(tmp_path, SMALL)
+    message = faults_of(path, f"corpus.source={write_vectors(tmp_path)}", override)
+    assert finding in message
+    assert "faults:" not in message
+
+
+def test_held_out_queries_have_faults_of_their_own(tmp_path: Path) -> None:
+    source = f"corpus.source={write_vectors(tmp_path, queries=np.ones((7, 5)))}"
+    path = write(tmp_path, SMALL)
+    assert "count = 8; only 7 queries are held out. Lower count to 7." in faults_of(path, source, "queries.count=8")
+    message = faults_of(path, source, "queries.count=7", "queries.k=60")
+    assert "k = 60, but the index holds 60 vectors; k must be at most 59. Lower k" in message
+    assert read_suite(path, [source, "queries.count=7", "queries.k=59"]).queries.k == 59
+
+
+def test_damaged_vectors_are_one_fault(tmp_path: Path) -> None:
+    (tmp_path / "v.npy").write_bytes(b"nothing")
+    message = faults_of(write(tmp_path, SMALL), f"corpus.source={tmp_path / 'v.npy'}")
+    assert message.count("is no readable .npy file") == 1
+    assert "faults:" not in message
+
+
+def test_queries_belong_to_vectors(tmp_path: Path) -> None:
+    write_vectors(tmp_path)
+    assert "queries belong to a file of vectors" in faults_of(
+        write(tmp_path, SMALL), f"corpus.queries={tmp_path / 'my vectors.npz'}"
+    )
+
+
+@pytest.mark.parametrize(
+    ("distance", "overrides", "expected"),
+    [
+        ("angular", [], (False, True)),
+        ("angular", ["space.center=true"], (True, True)),
+        ("euclidean", [], (True, False)),
+        ("euclidean", ["space.normalize=true"], (True, True)),
+    ],
+)
+def test_metric_of_the_file_fills_what_the_suite_leaves_open(
+    tmp_path: Path, distance: str, overrides: list[str], expected: tuple[bool, bool]
+) -> None:
+    suite = read_suite(write(tmp_path, SMALL), [f"corpus.source={write_hdf5(tmp_path, distance)}", *overrides])
+    assert (suite.space.center, suite.space.normalize) == expected
+
+
+def test_without_a_metric_the_space_is_the_suites(tmp_path: Path) -> None:
+    suite = read_suite(write(tmp_path, SMALL), [f"corpus.source={write_vectors(tmp_path)}"])
+    assert (suite.space.center, suite.space.normalize) == (True, True)
+
+
+def test_suite_tells_nothing_of_a_corpus_that_it_does_not_name(tmp_path: Path) -> None:
+    path = write(tmp_path, SMALL.replace("[suite]", "[suite]\npurpose = 'Why'\nduration = 'long'"))
+    assert read_suite(path).about.duration == "long"
+    source = f"corpus.source={write_vectors(tmp_path)}"
+    about = read_suite(path, [source]).about
+    assert (about.title, about.purpose, about.duration) == ("small on my vectors.npz", "", "")
+    assert read_suite(path, [source, "suite.title='Mine'"]).about.title == "Mine"

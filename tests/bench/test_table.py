@@ -61,7 +61,7 @@ def test_csv_is_plain_and_empty_where_missing(models, tmp_path):
     write_table(models, tmp_path, "models")
     lines = (tmp_path / "models.csv").read_bytes().decode().split("\n")
     assert lines[0] == ",".join(SCHEMAS["models"])
-    assert lines[2] == "nan,,none,,6,,,,,,,,0.00012345,,,"
+    assert lines[2] == "nan,,none,,6,,,,,,,,0.00012345,,,,,"
     assert "2.661234568" in lines[1]
 
 
@@ -110,7 +110,7 @@ def test_markdown_is_a_table_that_nothing_breaks_out_of(models):
 
 def test_every_table_is_made_and_written_when_nothing_was_measured(tmp_path):
     tables = build_tables([], None, {}, {})
-    assert set(tables) == set(SCHEMAS) == set(CAPTIONS)
+    assert set(tables) | {"provenance"} == set(SCHEMAS) == set(CAPTIONS)  # that one is made of the run's record
     for name, table in tables.items():
         write_table(table, tmp_path, name, CAPTIONS[name])
         assert read_table(tmp_path / f"{name}.csv").empty
@@ -126,7 +126,7 @@ def cells() -> list[BuildResult | QueryResult]:
         found.append(
             QueryResult(
                 cell, query_params={"probes_per_table": probes}, space="corrected", mode="single", k=10, n=99, q=3,
-                times_s=[0.1, 0.2, 0.3], recall_at_k=[0.1, 0.2, 0.3], **fields,
+                times_s=[[0.1, 0.2, 0.3]], recall_at_k=[0.1, 0.2, 0.3], **fields,
             )
         )  # fmt: skip
     return found
@@ -146,6 +146,13 @@ def test_latex_escapes_everything(models):
     assert r"50 \% \& \#1\_a \{b\} \$c\$ \textasciitilde{}\textasciicircum{} \textbackslash{}d" in text
     body = text[text.index(r"\midrule") : text.index(r"\bottomrule")]
     assert all(line.count("&") - line.count(r"\&") == len(SCHEMAS["models"]) - 1 for line in body.splitlines()[1:])
+
+
+def test_latex_breaks_long_texts_into_lines():
+    page = pd.DataFrame({"key": ["a", "b"], "value": ["short", "w " * 40], "n": ["1", "2"]})
+    assert r"\begin{tabular}{@{}lp{0.6\linewidth}r@{}}" in latex_of(page, "", "any")
+    page["more"] = page["value"]
+    assert r"{@{}lp{0.3\linewidth}rp{0.3\linewidth}@{}}" in latex_of(page, "", "any")
 
 
 @pytest.mark.skipif(shutil.which("pdflatex") is None, reason="pdflatex is not installed")

@@ -123,3 +123,12 @@ def test_check_search_reports_k_and_threads_at_once() -> None:
 @pytest.mark.parametrize("name", ENGINES)
 def test_default_query_parameters_are_possible(name: str) -> None:
     assert ENGINES[name].query_params().faults(1000, 8) == []
+
+
+@pytest.mark.parametrize("name", ENGINES)
+def test_theoretical_bytes_are_known_before_there_is_an_index(name: str) -> None:
+    kind = ENGINES[name]
+    params = make_params(name, kind.build_params, {} if name == "exact" else {"hash_bits": 8}, (1000, 8))
+    assert 0 <= kind.theoretical_bytes(1000, 8, params) <= kind.theoretical_bytes(2000, 16, params)
+    index = build_index(name, features_of(1000), **dataclasses.asdict(params))
+    assert index.engine.size_bytes() >= kind.theoretical_bytes(1000, 8, params)

@@ -1,4 +1,6 @@
 import dataclasses
+import subprocess
+import sys
 from types import SimpleNamespace
 from typing import Any
 
@@ -16,7 +18,7 @@ from ris_core.engines.falconn import (
     FalconnQuery,
     build_falconn,
     default_params,
-    index_bytes,
+    theoretical_bytes,
 )
 from ris_core.errors import SearchError
 
@@ -280,10 +282,48 @@ def test_falconn_derives_its_hash_functions(family: str, bits: int, wanted: dict
 def test_falconn_size_by_hand() -> None:
     params = FalconnParams(tables=10, hash_bits=20, rotations=2)
     # 2^20 starts of 19 bits and 400,000 rows of 19 bits a table; three vectors of 256 signs, twice rotated
-    assert index_bytes(params, 400_000, 192) == 10 * ((2**20 * 19 + 400_000 * 19) // 8 + 3 * 2 * 256 * 4)
-    flat = FalconnParams(family="hyperplane", tables=2, hash_bits=4, storage="flat")
-    assert index_bytes(flat, 100, 7) == 2 * (16 * 8 + 100 * 4 + 4 * 7 * 4)
-    assert build_falconn(BASE, SMALL).size_bytes() == index_bytes(SMALL, 600, 24)
+    assert theoretical_bytes(400_000, 192, params) == 10 * ((2**20 * 19 + 400_000 * 19) // 8 + 3 * 2 * 256 * 4)
+    assert build_falconn(BASE, SMALL).size_bytes() == theoretical_bytes(600, 24, SMALL)
+
+
+@pytest.mark.parametrize(
+    ("storage", "bits", "table"),
+    [
+        ("bit_packed", 4, 8 * 2 + 8 * 11),  # words of 64 bits: 16 starts of 7 bits fill two, 100 rows of 7 eleven
+        ("flat", 4, 16 * 8 + 100 * 4),
+        ("linear_probing", 4, 200 * 12 + 100 * 4),
+        ("linear_probing", 33, 200 * 16 + 100 * 4),  # keys of 64 bits
+        ("stl", 4, 100 * 40),
+    ],
+)
+def test_falconn_storages_by_hand(storage: str, bits: int, table: int) -> None:
+    params = FalconnParams(family="hyperplane", tables=3, hash_bits=bits, storage=storage)
+    assert theoretical_bytes(100, 7, params) == 3 * (table + bits * 7 * 4)
+    assert theoretical_bytes(1, 7, dataclasses.replace(params, hash_bits=1)) == 3 * (2 * 8 + 4 + 7 * 4)
+
+
+_GROWTH = """
+import sys
+import numpy as np
+from bench.process_memory import read_memory
+from ris_core.engines.falconn import FalconnParams, build_falconn, theoretical_bytes
+base = np.random.default_rng(0).standard_normal((30_000, 32), dtype=np.float32)
+params = FalconnParams(family="hyperplane", tables=40, hash_bits=14, storage=sys.argv[1])
+build_falconn(base[:10].copy(), FalconnParams(hash_bits=3))  # what the first index alone costs
+before = read_memory().anonymous_bytes
+index = build_falconn(base, params)
+after = read_memory().anonymous_bytes
+if before is not None:
+    print((after - before) / theoretical_bytes(30_000, 32, params))
+"""
+
+
+@pytest.mark.parametrize("storage", STORAGES)
+def test_falconn_formula_is_what_a_process_grows_by(storage: str) -> None:
+    done = subprocess.run([sys.executable, "-c", _GROWTH, storage], capture_output=True, text=True, check=True)
+    if not done.stdout:
+        pytest.skip("this system does not tell anonymous memory apart")
+    assert float(done.stdout) == pytest.approx(1.0, abs=0.15)
 
 
 def test_default_params_are_falconns_advice() -> None:

@@ -1,0 +1,235 @@
+"""One cell measured: fresh processes build the index and ask it; what they answer is scored when the clock is off.
+
+Every cell has processes of its own. Only an index that takes long to build (``MeasureSpec.slow_build_s``) is kept with
+its process, for the cells that query it.
+"""
+
+import contextlib
+import dataclasses
+import time
+from collections.abc import Generator
+from typing import Any
+
+import numpy as np
+
+from bench.cells import BuildCell, Cell, IndexKey, QueryCell
+from bench.clock import SINGLE, Asking, Rounds
+from bench.null_engine import NullParams, build_null
+from bench.other_load import LoadMeter
+from bench.results import BuildResult, QueryResult
+from bench.scoring import Scorer
+from bench.stages import Asked, Base
+from bench.suite import AS_PUBLISHED, MeasureSpec
+from bench.worker import Answered, Built, IndexOrder, Worker
+from ris_core.engines import ENGINES
+from ris_core.engines.contract import EngineKind
+from ris_core.records import Hits
+
+
+@dataclasses.dataclass(frozen=True, eq=False)
+class Judged:
+    """Answers to the judged queries: the hits, and (j, depth) bool which of them are relevant."""
+
+    hits: Hits
+    relevant: np.ndarray
+
+
+@dataclasses.dataclass(eq=False)
+class Measurer:
+    """Measures cells, one at a time; close it at the end.
+
+    Attributes:
+        spec: What the clock does.
+        kept: The index that was slow to build, and its process.
+    """
+
+    spec: MeasureSpec
+    kept: tuple[IndexKey, Worker] | None = None
+
+    def close(self) -> None:
+        """End the process that is kept."""
+        if self.kept is not None:
+            self.kept[1].close()
+            self.kept = None
+
+    def measure_build(self, cell: BuildCell, scorer: Scorer) -> BuildResult:
+        """Time an index' builds in each process, and read its memory in one more.
+
+        Raises:
+            WorkerError: If a process raised an error, died, or took too long.
+        """
+        self.close()
+        base, kind, params = scorer.base, ENGINES[cell.index.kind], cell.index.build.params
+        order = index_order(base, kind, params, cell.threads)
+        first = Asking(base.timed.corrected[:1], scorer.depth, kind.query_params(), cell.threads)
+        built: list[Built] = []
+        load = _Load()
+        for _ in range(self.spec.processes):
+            with contextlib.ExitStack() as ending:
+                worker = ending.enter_context(Worker(order, self.spec.timeout_s))
+                built.append(worker.build(self._rounds, first))
+                load.add(worker)
+                if built[-1].slow:
+                    self.kept = cell.index, worker
+                    ending.pop_all()
+                    break
+        other_load_frac = load.read()
+        with Worker(order, self.spec.timeout_s) as worker:
+            memory = worker.memory(first)
+        n, d = base.corrected.values.shape
+        return BuildResult(
+            **_names(cell),
+            n=n,
+            d=d,
+            derived=built[0].derived,
+            build_s=[one.build_s for one in built],
+            load_s=[one.load_s for one in built],
+            transform_s=[one.transform_s for one in built],
+            ready_s=[one.ready_s for one in built],
+            size_bytes=built[0].size_bytes,
+            memory={**memory, "theoretical_bytes": kind.theoretical_bytes(n, d, params)},
+            other_load_frac=other_load_frac,
+            threads_seen=built[0].threads_seen,
+        )
+
+    def measure_query(self, cell: QueryCell, scorer: Scorer) -> tuple[QueryResult, Judged | None]:
+        """Time a way of asking in each process and score the answers; the first process judges.
+
+        Raises:
+            WorkerError: If a process raised an error, died, or took too long.
+        """
+        base, judged = scorer.base, scorer.judged
+        asking = _asking(cell, base.timed, scorer.depth)
+        timed: list[Answered] = []
+        timed_judged: list[Answered] = []
+        scores: dict[str, Any] = {}
+        judgment = None
+        load = _Load()
+        with contextlib.closing(self._workers(cell, base)) as workers:
+            for worker in workers:
+                timed.append(worker.ask(asking, cell.mode, self._rounds))
+                if judged is not None and cell.mode == SINGLE:
+                    timed_judged.append(worker.ask(_asking(cell, judged, scorer.depth), cell.mode, self._rounds))
+                if len(timed) == 1:
+                    scores, judgment = _untimed(cell, scorer, worker)
+                load.add(worker)
+        other_load_frac = load.read()
+        if timed_judged:
+            scores["judged_times_s"] = [one.times_s for one in timed_judged]
+            scores["judged_recall"] = scorer.score_judged_recall(timed_judged[0].rows)
+        n, d = base.corrected.values.shape
+        result = QueryResult(
+            **_names(cell),
+            query_params=cell.query.as_dict(),
+            space=cell.space,
+            mode=cell.mode,
+            k=scorer.k,
+            n=n,
+            d=d,
+            q=len(base.timed),
+            times_s=[one.times_s for one in timed],
+            other_load_frac=other_load_frac,
+            threads_seen=timed[0].threads_seen,
+            **scorer.score_timed([one.rows for one in timed]),
+            **scores,
+        )
+        return result, judgment
+
+    def measure_overhead(self, cell: QueryCell, scorer: Scorer) -> list[list[float]]:
+        """For each process the seconds that an engine that does nothing takes, asked as the cell asks its own."""
+        timed, order = scorer.base.timed, index_order(scorer.base, None, NullParams(), cell.threads)
+        asking = Asking(timed.corrected, scorer.depth, NullParams(), cell.threads)
+        times_s = []
+        for _ in range(self.spec.processes):
+            with Worker(order, self.spec.timeout_s) as worker:
+                times_s.append(worker.ask(asking, cell.mode, self._rounds).times_s)
+        return times_s
+
+    def _workers(self, cell: QueryCell, base: Base) -> Generator[Worker, None, None]:
+        """Processes that hold the cell's index, one after the other; a single one where the index is slow to build."""
+        order = index_order(base, ENGINES[cell.index.kind], cell.index.build.params, max(self.spec.threads))
+        if self.kept is not None and self.kept[0] != cell.index:
+            self.close()
+        for _ in range(self.spec.processes):
+            if self.kept is not None:
+                worker, slow = self.kept[1], True
+                worker.begin()
+            else:
+                worker = Worker(order, self.spec.timeout_s)
+                slow = worker.build(Rounds(rounds=1, warmup=0)).build_s[0] > self.spec.slow_build_s
+            try:
+                yield worker
+            except BaseException:  # it may be dead, or still at work
+                worker.close()
+                self.kept = None
+                raise
+            if slow:
+                self.kept = cell.index, worker
+                return
+            worker.close()
+
+    @property
+    def _rounds(self) -> Rounds:
+        spec = self.spec
+        return Rounds(spec.rounds, spec.slow_build_s, spec.slow_rounds, spec.warmup)
+
+
+def index_order(base: Base, kind: EngineKind | None, params: Any, threads: int) -> IndexOrder:
+    """What a worker needs to build an index over the base; the null engine for no kind."""
+    build = build_null if kind is None else kind.build
+    return IndexOrder(build, params, threads, base.features_folder / "features.npy", base.rows, base.space_folder)
+
+
+def _untimed(cell: QueryCell, scorer: Scorer, worker: Worker) -> tuple[dict[str, Any], Judged | None]:
+    """Fields of a result, and judged answers, that need questions of their own."""
+    n, base, judged = len(scorer.base.corrected), scorer.base, scorer.judged
+    examined = worker.candidates(_asking(cell, base.timed, scorer.depth))
+    scores: dict[str, Any] = {"candidates_mean": None if examined is None else float(np.mean(examined))}
+    judgment = None
+    if judged is not None:
+        rows = worker.answer(_asking(cell, judged, min(n, scorer.judged_depth)))
+        found, hits, relevant = scorer.judge(rows)
+        scores, judgment = {**scores, **found}, Judged(hits, relevant)
+    recalls, precisions = {}, {}
+    for how, excluded in scorer.excluded.items():
+        more = excluded.truth.k - scorer.k
+        timed_rows = worker.answer(_asking(cell, base.timed, min(n, scorer.depth + more)))
+        judged_rows = None
+        if judged is not None:
+            judged_rows = worker.answer(_asking(cell, judged, min(n, scorer.judged_depth + excluded.judged_extra)))
+        recalls[how], precisions[how] = scorer.score_without(how, timed_rows, judged_rows)
+    return {**scores, "recall_by_exclusion": recalls, "precision_by_exclusion": precisions}, judgment
+
+
+def _asking(cell: QueryCell, asked: Asked, k: int) -> Asking:
+    """The queries as this cell hands them to its index."""
+    queries = asked.raw if cell.space == AS_PUBLISHED else asked.corrected
+    return Asking(np.ascontiguousarray(queries), k, cell.query.params, cell.threads)
+
+
+def _names(cell: Cell) -> dict[str, Any]:
+    """What every row says of its cell."""
+    index = cell.index
+    return {
+        "cell": cell.id,
+        "backbone": index.backbone,
+        "engine": index.engine,
+        "kind": index.kind,
+        "params": index.build.as_dict(),
+        "threads": cell.threads,
+    }
+
+
+class _Load:
+    """Share of the cores that work other than ours takes, from now on."""
+
+    def __init__(self) -> None:
+        self._meter, self._before_s = LoadMeter(), time.process_time()
+
+    def add(self, worker: Worker) -> None:
+        """Count what the worker has done for this cell as ours; call it once, at the end."""
+        self._before_s -= worker.used_cpu_s()
+
+    def read(self) -> float | None:
+        """See `bench.other_load.LoadMeter.read`."""
+        return self._meter.read(time.process_time() - self._before_s)

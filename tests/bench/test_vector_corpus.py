@@ -1,0 +1,221 @@
+from pathlib import Path
+
+import h5py
+import numpy as np
+import pandas as pd
+import pytest
+
+from bench.hygiene import examine_features
+from bench.judge import JudgeSpec, judge_tiles
+from bench.results import StageNote
+from bench.stages import Base, Cache, Cut, exact_neighbours, prepare_base, prepare_tiles, without_pixels
+from bench.suite import VECTORS, BackboneEntry, CorpusSpec, QuerySpec, SpaceSpec
+from ris_core.backbone import BackboneSpec
+from ris_core.errors import CorpusError
+
+RNG = np.random.default_rng(0)
+BASE = RNG.standard_normal((30, 4)).astype(np.float32) + 3
+TEST = RNG.standard_normal((6, 4)).astype(np.float32) + 3
+ENTRY = BackboneEntry("mine", BackboneSpec(VECTORS))
+QUERIES = QuerySpec(count=5, k=4)
+PLAIN = SpaceSpec(center=False, normalize=False)
+ANGLES = SpaceSpec(center=False, normalize=True)
+
+
+def nearest(base: np.ndarray, queries: np.ndarray, k: int, normalize: bool = False) -> tuple[np.ndarray, np.ndarray]:
+    """Rows and squared distances of the k nearest, by brute force in float64."""
+    base, queries = base.astype(np.float64), queries.astype(np.float64)
+    if normalize:
+        base, queries = (v / np.linalg.norm(v, axis=1, keepdims=True) for v in (base, queries))
+    distances = np.square(queries[:, None] - base).sum(axis=2)
+    rows = np.argsort(distances, axis=1)[:, :k]
+    return rows, np.take_along_axis(distances, rows, 1)
+
+
+class Desk:
+    """A cache and the notes that its stages left."""
+
+    def __init__(self, root: Path) -> None:
+        self.notes: list[StageNote] = []
+        self.cache = Cache(root, self.notes.append)
+
+    def prepare(
+        self, corpus: CorpusSpec, space: SpaceSpec = PLAIN, queries: QuerySpec = QUERIES
+    ) -> tuple[Cut, Base, dict[str, StageNote]]:
+        self.notes.clear()
+        cut = prepare_tiles(self.cache, corpus)
+        base = prepare_base(self.cache, ENTRY, cut, space, queries)
+        return cut, base, {note.stage: note for note in self.notes}
+
+
+@pytest.fixture
+def desk(tmp_path: Path) -> Desk:
+    return Desk(tmp_path / "cache")
+
+
+def npz(tmp_path: Path, **arrays: object) -> CorpusSpec:
+    np.savez(tmp_path / "v.npz", **{"vectors": BASE, **arrays})
+    return CorpusSpec(str(tmp_path / "v.npz"))
+
+
+def hdf5(tmp_path: Path, distance: str, **changes: np.ndarray) -> CorpusSpec:
+    data = {"train": BASE, "test": TEST, "neighbors": nearest(BASE, TEST, 10, distance == "angular")[0], **changes}
+    with h5py.File(tmp_path / f"{distance}.hdf5", "w") as file:
+        for name, values in data.items():
+            file[name] = values
+        file.attrs["distance"] = distance
+    return CorpusSpec(str(tmp_path / f"{distance}.hdf5"))
+
+
+def test_vectors_stand_in_for_tiles_and_features(desk: Desk, tmp_path: Path) -> None:
+    cut, base, notes = desk.prepare(npz(tmp_path, ids=np.arange(30) * 2, labels=["a", "b"] * 15))
+    assert list(notes) == ["features", "space", "truth"]
+    assert (len(cut.train_rows), len(cut.base_rows)) == (0, 30)
+    assert cut.tiles.labels is not None
+    assert cut.tiles.labels.tolist() == ["a", "b"] * 15
+    assert base.raw.ids.tolist() == (np.arange(30) * 2).tolist()
+    np.testing.assert_array_equal(base.raw.values, BASE)
+    np.testing.assert_array_equal(np.load(base.features_folder / "features.npy")[base.rows], BASE)
+    noted = notes["features"].notes
+    assert (noted["file"], noted["n"], noted["d"], noted["held_out"], noted["zero_vectors"]) == ("v.npz", 30, 4, 0, 0)
+    assert noted["norm_mean"] == pytest.approx(np.linalg.norm(BASE, axis=1).mean())
+
+
+def test_without_held_out_queries_vectors_ask_for_each_other(desk: Desk, tmp_path: Path) -> None:
+    _, base, _ = desk.prepare(npz(tmp_path))
+    assert len(set(base.timed.rows.tolist())) == 5
+    rows, distances = nearest(BASE, BASE[base.timed.rows], 5)
+    np.testing.assert_array_equal(rows[:, 0], base.timed.rows)
+    np.testing.assert_array_equal(base.truth.ids[:, :4], rows[:, 1:])
+    np.testing.assert_allclose(base.truth.distances[:, :4], distances[:, 1:], rtol=1e-5)
+
+
+def test_held_out_queries_are_nobodys_tile_and_may_have_all_vectors_as_neighbours(desk: Desk, tmp_path: Path) -> None:
+    _, base, _ = desk.prepare(npz(tmp_path, queries=TEST), queries=QuerySpec(count=6, k=30))
+    assert base.timed.rows.tolist() == [-1] * 6
+    np.testing.assert_array_equal(base.timed.raw, TEST)
+    np.testing.assert_array_equal(base.truth.ids, nearest(BASE, TEST, 30)[0])
+
+
+def test_a_query_equal_to_a_vector_finds_it(desk: Desk, tmp_path: Path) -> None:
+    _, base, _ = desk.prepare(npz(tmp_path, queries=BASE[[7]]), queries=QuerySpec(count=1, k=4))
+    assert base.truth.ids[0, 0] == 7
+    assert base.truth.distances[0, 0] == 0
+
+
+def test_held_out_queries_go_through_the_space_of_the_base(desk: Desk, tmp_path: Path) -> None:
+    _, base, _ = desk.prepare(npz(tmp_path, queries=TEST), SpaceSpec(), QuerySpec(count=6, k=4))
+    mean = BASE.mean(axis=0, dtype=np.float64)
+    rows, distances = nearest(BASE - mean, TEST - mean, 4, normalize=True)
+    np.testing.assert_array_equal(base.truth.ids[:, :4], rows)
+    np.testing.assert_allclose(base.truth.distances[:, :4], distances, rtol=1e-4)
+    assert exact_neighbours(base.corrected, base.timed, 30).ids.shape == (6, 30)
+
+
+@pytest.mark.parametrize(
+    ("distance", "space", "is_same"),
+    [
+        ("euclidean", PLAIN, True),
+        ("euclidean", SpaceSpec(center=True, normalize=False), True),
+        ("euclidean", ANGLES, False),
+        ("angular", ANGLES, True),
+        ("angular", SpaceSpec(center=True, normalize=True), False),
+        ("angular", PLAIN, False),
+        ("angular", SpaceSpec(center=True, normalize=True, whiten=3), False),
+        ("euclidean", SpaceSpec(center=True, normalize=False, whiten=3), False),
+    ],
+)
+def test_neighbours_of_the_file_are_compared_where_the_metric_is_its_own(
+    desk: Desk, tmp_path: Path, distance: str, space: SpaceSpec, is_same: bool
+) -> None:
+    noted = desk.prepare(hdf5(tmp_path, distance), space)[2]["truth"].notes
+    assert (noted.get("file_recall"), noted.get("file_k")) == ((1.0, 4) if is_same else (None, None))
+
+
+def test_wrong_neighbours_of_the_file_are_seen(desk: Desk, tmp_path: Path) -> None:
+    neighbours = nearest(BASE, TEST, 3)[0]
+    neighbours[:, 0] = nearest(BASE, TEST, 30)[0][:, -1]
+    corpus = hdf5(tmp_path, "euclidean", neighbors=neighbours)
+    _, base, notes = desk.prepare(corpus, queries=QuerySpec(count=6, k=10))
+    assert notes["truth"].notes["file_k"] == 3
+    assert notes["truth"].notes["file_recall"] == pytest.approx(2 / 3)
+    *_, finding = examine_features(base, pd.DataFrame({"set": ["timed"] * 6, "tied": False}), 10)
+    assert (finding["about"], finding["count"], finding["of"]) == ("neighbours that the file names", 6, 6)
+    assert "their mean recall is 0.6667" in finding["consequence"]
+
+
+def test_sample_is_drawn_by_seed_and_leaves_the_files_neighbours_out(desk: Desk, tmp_path: Path) -> None:
+    path = hdf5(tmp_path, "euclidean").source
+    drawn = []
+    for seed in (0, 0, 1):
+        cut, base, notes = desk.prepare(CorpusSpec(path, sample=12, seed=seed))
+        rows = cut.tiles.table["row"].to_numpy()
+        np.testing.assert_array_equal(base.raw.values, BASE[rows])
+        np.testing.assert_array_equal(base.raw.ids, rows)
+        assert "file_recall" not in notes["truth"].notes
+        drawn.append(rows.tolist())
+    assert drawn[0] == drawn[1] != drawn[2]
+    assert len(set(drawn[0])) == 12
+    with pytest.raises(CorpusError, match="sample = 31, but it holds 30"):
+        prepare_tiles(desk.cache, CorpusSpec(path, sample=31))
+
+
+def test_labels_of_a_csv_are_judged_and_blank_ones_are_no_label(desk: Desk, tmp_path: Path) -> None:
+    names = ["x", "y", ""] * 10
+    (tmp_path / "labels.csv").write_text("\n".join(["label", *names]) + "\n", encoding="utf-8")
+    corpus = CorpusSpec(npz(tmp_path).source, labels=tmp_path / "labels.csv")
+    cut, _, notes = desk.prepare(corpus, queries=QUERIES)
+    judged = judge_tiles(without_pixels(cut.tiles, cut.base_rows), JudgeSpec(per_label=3, label_depth=5))
+    assert judged is not None
+    assert set(judged.queries["concept"]) == {"x", "y"}
+    assert judged.relevant.sum(axis=1).tolist() == [9] * 6
+    assert not judged.relevant[:, 2::3].any()
+    assert notes["space"].notes["knn_tiles"] == 20
+    (tmp_path / "labels.csv").write_text("label\nx\n", encoding="utf-8")
+    with pytest.raises(CorpusError, match=r"labels 1 vectors, but there are 30"):
+        prepare_tiles(desk.cache, corpus)
+    (tmp_path / "labels.csv").write_text("class\nx\n", encoding="utf-8")
+    with pytest.raises(CorpusError, match=r"has no column label \(found: class\)"):
+        prepare_tiles(desk.cache, corpus)
+
+
+@pytest.mark.parametrize("change", [{"vectors": BASE[:, :3]}, {"ids": np.arange(30) + 1}, {"labels": ["a"] * 30}])
+def test_every_part_of_the_file_is_part_of_its_key(desk: Desk, tmp_path: Path, change: dict) -> None:
+    before = desk.prepare(npz(tmp_path))[2]["features"]
+    assert desk.prepare(npz(tmp_path))[2]["features"].reused
+    after = desk.prepare(npz(tmp_path, **change))[2]["features"]
+    assert (after.reused, after.key == before.key) == (False, False)
+
+
+def test_other_queries_beside_the_same_file_are_another_truth(desk: Desk, tmp_path: Path) -> None:
+    np.save(tmp_path / "x_base.npy", BASE)
+    keys = set()
+    for queries in (TEST, TEST + 1):
+        np.save(tmp_path / "x_query.npy", queries)
+        keys.add(desk.prepare(CorpusSpec(str(tmp_path / "x_base.npy")))[2]["truth"].key)
+    assert len(keys) == 2
+
+
+def test_vectors_without_direction_are_refused_where_they_are_normalised_as_they_are(
+    desk: Desk, tmp_path: Path
+) -> None:
+    zero = BASE.copy()
+    zero[[3, 5]] = 0
+    queries = QuerySpec(count=2, k=4)
+    for arrays, found in (
+        ({"vectors": zero}, "2 of its vectors and 0 of its queries"),
+        ({"queries": zero[3:5]}, "0 of its vectors and 1 of its queries"),
+    ):
+        corpus = npz(tmp_path, **arrays)
+        with pytest.raises(CorpusError, match=f"{found} are zero"):
+            desk.prepare(corpus, ANGLES, queries)
+        desk.prepare(corpus, PLAIN, queries)
+        desk.prepare(corpus, SpaceSpec(), queries)
+
+
+def test_nan_is_told_by_its_row_and_leaves_no_artifact(desk: Desk, tmp_path: Path) -> None:
+    bad = BASE.copy()
+    bad[17, 2] = np.nan
+    with pytest.raises(CorpusError, match="vector 17 is NaN"):
+        desk.prepare(npz(tmp_path, vectors=bad))
+    assert not list((tmp_path / "cache").glob("features-*"))
