@@ -10,14 +10,18 @@ from bench.session import Session
 
 
 @pytest.mark.benchmark(timer=recorded_time, group="build")
-def test_build(build_cell: BuildCell, scorer: Scorer, session: Session, benchmark: BenchmarkFixture) -> None:
+def test_build(
+    build_cell: BuildCell, process: int, scorer: Scorer, session: Session, benchmark: BenchmarkFixture
+) -> None:
     """Vectors in memory to an index that answers."""
-    result = session.measure_build(build_cell, scorer)
-    enter_times(benchmark, build_cell.id, result.build_s)
+    (times_s,) = session.measure_build(build_cell, scorer).build_s
+    enter_times(benchmark, {"cell": build_cell.id, "process": process}, times_s)
 
 
 @pytest.mark.benchmark(timer=recorded_time, group="query")
-def test_query(query_cell: QueryCell, scorer: Scorer, session: Session, benchmark: BenchmarkFixture) -> None:
+def test_query(
+    query_cell: QueryCell, process: int, scorer: Scorer, session: Session, benchmark: BenchmarkFixture
+) -> None:
     """All queries of the suite, asked in one way; the answers are checked and scored after the clock."""
-    result = session.measure_query(query_cell, scorer)
-    enter_times(benchmark, query_cell.id, result.times_s)
+    (times_s,) = session.measure_query(query_cell, scorer).times_s
+    enter_times(benchmark, {"cell": query_cell.id, "process": process}, times_s)

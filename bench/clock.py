@@ -28,6 +28,9 @@ class Rounds:
     warmup: int = 1
 
 
+ONCE = Rounds(rounds=1, warmup=0)
+
+
 @dataclasses.dataclass(frozen=True, eq=False)
 class Asking:
     """What an engine is asked.

@@ -12,10 +12,10 @@ from typing import Any
 
 import pytest
 
-from bench.cells import BuildCell, Cell, expand_cells
+from bench.cells import BuildCell, Cell, QueryCell, expand_cells
 from bench.machine import fingerprint
 from bench.progress import Progress
-from bench.results import FAILED, SKIPPED, cell_slug, read_result, read_run, result_path
+from bench.results import FAILED, OK, SKIPPED, cell_slug, read_result, read_run, result_path
 from bench.run_folder import bare_result, finished_results, mark_ended, mark_started, new_run
 from bench.scoring import Scorer
 from bench.session import Session
@@ -46,6 +46,10 @@ def pytest_configure(config: pytest.Config) -> None:
     """Read the suite, unless ``python -m bench run`` has left a session already."""
     if SESSION in config.stash or config.getoption("suite") is None:
         return
+    if hasattr(config, "workerinput") or config.getoption("numprocesses", None):
+        raise pytest.UsageError(
+            "cells that run side by side (-n of pytest-xdist) spoil each other's times: leave it out."
+        )
     try:
         suite = read_suite(find_suite(config.getoption("suite")), config.getoption("suite_set"))
     except RisError as error:
@@ -58,37 +62,45 @@ def pytest_configure(config: pytest.Config) -> None:
 
 
 def pytest_generate_tests(metafunc: pytest.Metafunc) -> None:
-    """One test a cell."""
+    """One test for each cell and process."""
     cells: Sequence[Cell] = metafunc.config.stash.get(CELLS, ())
-    if "build_cell" in metafunc.fixturenames:
-        builds = [(cell, cell.index.backbone) for cell in cells if isinstance(cell, BuildCell)]
-        ids = [cell.id for cell, _ in builds]
-        metafunc.parametrize(("build_cell", "scorer"), builds, ids=ids, indirect=["scorer"], scope="session")
-    if "query_cell" in metafunc.fixturenames:
-        queries = [(cell, cell.index.backbone) for cell in cells if not isinstance(cell, BuildCell)]
-        ids = [cell.id for cell, _ in queries]
-        metafunc.parametrize(("query_cell", "scorer"), queries, ids=ids, indirect=["scorer"], scope="session")
+    for name, kind in (("build_cell", BuildCell), ("query_cell", QueryCell)):
+        if name in metafunc.fixturenames:
+            numbers = range(1, metafunc.config.stash[SESSION].suite.measure.processes + 1) if cells else ()
+            mine = [(cell, number) for number in numbers for cell in cells if isinstance(cell, kind)]
+            metafunc.parametrize(
+                (name, "process", "scorer"),
+                [(cell, number, cell.index.backbone) for cell, number in mine],
+                ids=[f"{cell.id}/process-{number}" for cell, number in mine],
+                indirect=["scorer"],
+                scope="session",
+            )
 
 
 @pytest.hookimpl(trylast=True)
 def pytest_collection_modifyitems(config: pytest.Config, items: list[pytest.Item]) -> None:
-    """The suite's order, no time limit on a cell, warnings as warnings; cells that are done are left out."""
+    """The suite's order, all of it once before any second process; no time limit, warnings as warnings.
+
+    So the processes of a cell lie minutes apart and see the machine in several moods, and a run that is cut off has
+    measured everything in fewer processes. What is done is left out.
+    """
     cells: Sequence[Cell] = config.stash.get(CELLS, ())
     places = {cell.id: place for place, cell in enumerate(cells)}
     ours = [item for item in items if _cell_of(item) is not None]
     others = [item for item in items if _cell_of(item) is None]
-    ours.sort(key=lambda item: places[_cell_of(item).id])  # type: ignore[union-attr]
+    ours.sort(key=lambda item: (_process_of(item), places[_cell_of(item).id]))  # type: ignore[union-attr]
     for item in ours:
         item.add_marker(pytest.mark.timeout(0))
         item.add_marker(pytest.mark.filterwarnings("default"))
     session = config.stash.get(SESSION, None)
     done = finished_results(session.folder) if session is not None and session.folder != Path() else {}
     for item in ours:
-        item.stash[DONE] = _cell_of(item).id in done  # type: ignore[union-attr]
+        before = done.get(_cell_of(item).id)  # type: ignore[union-attr]
+        item.stash[DONE] = before is not None and (before.slow_build or before.processes >= _process_of(item))
     left = [item for item in ours if not is_done(item)]
     if len(left) < len(ours):
         config.hook.pytest_deselected(items=[item for item in ours if item not in left])
-        config.stash[PROGRESS].say(f"{len(ours) - len(left)} of {len(ours)} cells are done already and are skipped")
+        config.stash[PROGRESS].say(f"{len(ours) - len(left)} of {len(ours)} measurements are done already")
     config.stash.get(PROGRESS, Progress(None)).expect(len(left))
     items[:] = [*others, *left]
 
@@ -101,6 +113,10 @@ def is_done(item: pytest.Item) -> bool:
 def _cell_of(item: pytest.Item) -> Cell | None:
     parameters: dict[str, Any] = getattr(getattr(item, "callspec", None), "params", {})
     return parameters.get("build_cell") or parameters.get("query_cell")
+
+
+def _process_of(item: pytest.Item) -> int:
+    return item.callspec.params["process"]  # type: ignore[attr-defined]
 
 
 def open_session(config: pytest.Config) -> Session | None:
@@ -129,10 +145,15 @@ def scorer(session: Session, request: pytest.FixtureRequest) -> Scorer:
 
 @pytest.hookimpl(tryfirst=True)
 def pytest_runtest_setup(item: pytest.Item) -> None:
-    """Skip a cell whose engine cannot run here, before anything is made for it."""
+    """Skip, before anything is made for it, a cell whose engine cannot run here or that needs no more processes."""
     cell, session = _cell_of(item), open_session(item.config)
     if cell is None or session is None:
         return
+    path = result_path(session.folder, cell.id)
+    before = read_result(path) if _process_of(item) > 1 and path.is_file() else None
+    if before is not None and (before.status != OK or before.slow_build):
+        item.stash[DONE] = True
+        pytest.skip("measured in one process alone")
     reason = ENGINES[cell.index.kind].unavailable()
     if reason is not None:
         session.keep(cell, bare_result(cell, session.suite, SKIPPED, reason))
@@ -161,7 +182,7 @@ def pytest_runtest_makereport(
     """Give a failed cell its row, say how each cell went, and stop where no other cell could go better."""
     report = yield
     cell, session = _cell_of(item), item.config.stash.get(SESSION, None)
-    if cell is None or session is None or report.when == "teardown":
+    if cell is None or session is None or report.when == "teardown" or is_done(item):
         return report
     error = call.excinfo.value if call.excinfo is not None else None
     if isinstance(error, OSError) and error.errno in _FULL:

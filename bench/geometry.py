@@ -25,8 +25,8 @@ def local_intrinsic_dimension(distances: np.ndarray) -> np.ndarray:
 
     Source:
         Amsaleg et al. 2015, Estimating Local Intrinsic Dimensionality, KDD, the maximum-likelihood (Hill) estimate.
-        Differs: none. Levina and Bickel 2004, NIPS, divide the same sum by k - 1 in place of k, so that their value is
-        (k - 1) / k of this one.
+        Differs: distances of 0 are left out. Levina and Bickel 2004, NIPS, divide the same sum by k - 1 in place of
+        k, so that their value is (k - 1) / k of this one.
     """
     squared = np.asarray(distances, np.float64)
     positive = squared > 0

@@ -1,26 +1,27 @@
-"""One cell measured: fresh processes build the index and ask it; what they answer is scored when the clock is off.
+"""One cell measured: a fresh process builds the index and asks it; what it answers is scored when the clock is off.
 
-Every cell has processes of its own. Only an index that takes long to build (``MeasureSpec.slow_build_s``) is kept with
-its process, for the cells that query it.
+Every measurement has a process of its own. Only an index that takes long to build (``MeasureSpec.slow_build_s``) is
+kept with its process, for the cells that query it.
 """
 
 import contextlib
 import dataclasses
 import time
-from collections.abc import Generator
+import zlib
+from collections.abc import Iterator
 from typing import Any
 
 import numpy as np
 
 from bench.cells import BuildCell, Cell, IndexKey, QueryCell
-from bench.clock import SINGLE, Asking, Rounds
+from bench.clock import ONCE, SINGLE, Asking, Rounds
 from bench.null_engine import NullParams, build_null
 from bench.other_load import LoadMeter
 from bench.results import BuildResult, QueryResult
 from bench.scoring import Scorer
 from bench.stages import Asked, Base
 from bench.suite import AS_PUBLISHED, MeasureSpec
-from bench.worker import Answered, Built, IndexOrder, Worker
+from bench.worker import IndexOrder, Worker
 from ris_core.engines import ENGINES
 from ris_core.engines.contract import EngineKind
 from ris_core.records import Hits
@@ -52,8 +53,8 @@ class Measurer:
             self.kept[1].close()
             self.kept = None
 
-    def measure_build(self, cell: BuildCell, scorer: Scorer) -> BuildResult:
-        """Time an index' builds in each process, and read its memory in one more.
+    def measure_build(self, cell: BuildCell, scorer: Scorer, *, first: bool) -> BuildResult:
+        """Time an index' builds in one process; the first time, read its memory in one more.
 
         Raises:
             WorkerError: If a process raised an error, died, or took too long.
@@ -61,62 +62,56 @@ class Measurer:
         self.close()
         base, kind, params = scorer.base, ENGINES[cell.index.kind], cell.index.build.params
         order = index_order(base, kind, params, cell.threads)
-        first = Asking(base.timed.corrected[:1], scorer.depth, kind.query_params(), cell.threads)
-        built: list[Built] = []
-        load = _Load()
-        for _ in range(self.spec.processes):
-            with contextlib.ExitStack() as ending:
-                worker = ending.enter_context(Worker(order, self.spec.timeout_s))
-                built.append(worker.build(self._rounds, first))
-                load.add(worker)
-                if built[-1].slow:
-                    self.kept = cell.index, worker
-                    ending.pop_all()
-                    break
-        other_load_frac = load.read()
-        with Worker(order, self.spec.timeout_s) as worker:
-            memory = worker.memory(first)
+        query = Asking(base.timed.corrected[:1], scorer.depth, kind.query_params(), cell.threads)
+        load, memory = _Load(), {}
+        with contextlib.ExitStack() as ending:
+            worker = ending.enter_context(Worker(order, self.spec.timeout_s))
+            built = worker.build(self._rounds, query)
+            load.add(worker)
+            if built.slow:
+                self.kept = cell.index, worker
+                ending.pop_all()
         n, d = base.corrected.values.shape
+        if first:
+            with Worker(order, self.spec.timeout_s) as worker:
+                memory = {**worker.memory(query), "theoretical_bytes": kind.theoretical_bytes(n, d, params)}
+                load.add(worker)
         return BuildResult(
             **_names(cell),
             n=n,
             d=d,
-            derived=built[0].derived,
-            build_s=[one.build_s for one in built],
-            load_s=[one.load_s for one in built],
-            transform_s=[one.transform_s for one in built],
-            ready_s=[one.ready_s for one in built],
-            size_bytes=built[0].size_bytes,
-            memory={**memory, "theoretical_bytes": kind.theoretical_bytes(n, d, params)},
-            other_load_frac=other_load_frac,
-            threads_seen=built[0].threads_seen,
+            derived=built.derived,
+            build_s=[built.build_s],
+            load_s=[built.load_s],
+            transform_s=[built.transform_s],
+            ready_s=[built.ready_s],
+            size_bytes=built.size_bytes,
+            memory=memory,
+            other_load_fracs=[load.read()],
+            slow_build=built.slow,
+            threads_seen=built.threads_seen,
         )
 
-    def measure_query(self, cell: QueryCell, scorer: Scorer) -> tuple[QueryResult, Judged | None]:
-        """Time a way of asking in each process and score the answers; the first process judges.
+    def measure_query(self, cell: QueryCell, scorer: Scorer, *, first: bool) -> tuple[QueryResult, Judged | None]:
+        """Time a way of asking in one process; the first time, score and judge the answers.
 
         Raises:
-            WorkerError: If a process raised an error, died, or took too long.
+            WorkerError: If the process raised an error, died, or took too long.
         """
         base, judged = scorer.base, scorer.judged
-        asking = _asking(cell, base.timed, scorer.depth)
-        timed: list[Answered] = []
-        timed_judged: list[Answered] = []
         scores: dict[str, Any] = {}
-        judgment = None
-        load = _Load()
-        with contextlib.closing(self._workers(cell, base)) as workers:
-            for worker in workers:
-                timed.append(worker.ask(asking, cell.mode, self._rounds))
-                if judged is not None and cell.mode == SINGLE:
-                    timed_judged.append(worker.ask(_asking(cell, judged, scorer.depth), cell.mode, self._rounds))
-                if len(timed) == 1:
-                    scores, judgment = _untimed(cell, scorer, worker)
-                load.add(worker)
-        other_load_frac = load.read()
-        if timed_judged:
-            scores["judged_times_s"] = [one.times_s for one in timed_judged]
-            scores["judged_recall"] = scorer.score_judged_recall(timed_judged[0].rows)
+        judgment, load = None, _Load()
+        with self._worker(cell, base) as worker:
+            timed = worker.ask(_asking(cell, base.timed, scorer.depth), cell.mode, self._rounds)
+            if judged is not None and cell.mode == SINGLE:
+                asked = worker.ask(_asking(cell, judged, scorer.depth), cell.mode, self._rounds)
+                scores["judged_times_s"] = [asked.times_s]
+                if first:
+                    scores["judged_recall"] = scorer.score_judged_recall(asked.rows)
+            if first:
+                untimed, judgment = _untimed(cell, scorer, worker)
+                scores |= untimed | scorer.score_timed(timed.rows)
+            load.add(worker)
         n, d = base.corrected.values.shape
         result = QueryResult(
             **_names(cell),
@@ -127,10 +122,11 @@ class Measurer:
             n=n,
             d=d,
             q=len(base.timed),
-            times_s=[one.times_s for one in timed],
-            other_load_frac=other_load_frac,
-            threads_seen=timed[0].threads_seen,
-            **scorer.score_timed([one.rows for one in timed]),
+            times_s=[timed.times_s],
+            answer_digests=[[zlib.crc32(row.tobytes()) for row in timed.rows]],
+            other_load_fracs=[load.read()],
+            slow_build=self.kept is not None,
+            threads_seen=timed.threads_seen,
             **scores,
         )
         return result, judgment
@@ -145,27 +141,25 @@ class Measurer:
                 times_s.append(worker.ask(asking, cell.mode, self._rounds).times_s)
         return times_s
 
-    def _workers(self, cell: QueryCell, base: Base) -> Generator[Worker, None, None]:
-        """Processes that hold the cell's index, one after the other; a single one where the index is slow to build."""
-        order = index_order(base, ENGINES[cell.index.kind], cell.index.build.params, max(self.spec.threads))
-        if self.kept is not None and self.kept[0] != cell.index:
+    @contextlib.contextmanager
+    def _worker(self, cell: QueryCell, base: Base) -> Iterator[Worker]:
+        """A process that holds the cell's index: a fresh one, or the one that is kept."""
+        if self.kept is not None and self.kept[0] == cell.index:
+            worker = self.kept[1]
+            worker.begin()
+        else:
             self.close()
-        for _ in range(self.spec.processes):
-            if self.kept is not None:
-                worker, slow = self.kept[1], True
-                worker.begin()
-            else:
-                worker = Worker(order, self.spec.timeout_s)
-                slow = worker.build(Rounds(rounds=1, warmup=0)).build_s[0] > self.spec.slow_build_s
-            try:
-                yield worker
-            except BaseException:  # it may be dead, or still at work
-                worker.close()
-                self.kept = None
-                raise
-            if slow:
+            order = index_order(base, ENGINES[cell.index.kind], cell.index.build.params, max(self.spec.threads))
+            worker = Worker(order, self.spec.timeout_s)
+        try:
+            if self.kept is None and worker.build(ONCE).build_s[0] > self.spec.slow_build_s:
                 self.kept = cell.index, worker
-                return
+            yield worker
+        except BaseException:  # it may be dead, or still at work
+            worker.close()
+            self.kept = None
+            raise
+        if self.kept is None:
             worker.close()
 
     @property

@@ -16,7 +16,7 @@ On two cores 0.15 is a third of one core: less is the system's daily business, m
 on the core that was measured.
 """
 
-_LEAST_S = 0.3  # the counters advance by 10 ms, so that a shorter interval is mostly rounding
+_LEAST_S = 0.2  # the counters advance by 10 ms, so that a shorter interval is mostly rounding
 _BUSY = ("user", "nice", "system", "irq", "softirq", "steal")
 
 
@@ -33,7 +33,7 @@ class LoadMeter:
             own_cpu_s: CPU seconds, user and system, that all our processes used since the start.
 
         Returns:
-            ``max(0, busy - own) / (cores * wall)``; None after less than 0.3 s, or where the system does not tell the
+            ``max(0, busy - own) / (cores * wall)``; None after less than 0.2 s, or where the system does not tell the
             cores apart that this process may use.
         """
         wall_s, busy_s = time.perf_counter() - self._start_s, _busy_seconds()

@@ -115,7 +115,7 @@ def plan_lines(suite: Suite, cells: list[Cell], cache: Path, folder: Path) -> li
         f"  run        {folder}",
     ]
     if suite.unused:
-        lines.insert(2, f"  left out   {', '.join(suite.unused)}: vectors are neither cut nor described")
+        lines.insert(2, f"  left out   {', '.join(suite.unused)}: of no use to this corpus")
     if suite.about.duration:
         lines.insert(1, f"  duration   {suite.about.duration}")
     return lines

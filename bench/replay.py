@@ -1,6 +1,7 @@
-"""pytest-benchmark keeps the books: times measured in other processes are handed to it as if its own timer had run."""
+"""pytest-benchmark keeps the books: times measured in another process are handed to it as if its own timer had run."""
 
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator, Mapping, Sequence
+from typing import Any
 
 from pytest_benchmark.fixture import BenchmarkFixture
 
@@ -12,10 +13,9 @@ def recorded_time() -> float:
     return next(_readings)
 
 
-def enter_times(books: BenchmarkFixture, cell: str, times_s: Sequence[Sequence[float]]) -> None:
-    """Put a cell's times, of all its processes, into pytest-benchmark's statistics and its JSON."""
+def enter_times(books: BenchmarkFixture, facts: Mapping[str, Any], times_s: Sequence[float]) -> None:
+    """Put a cell's times, and facts that tell it from others, into pytest-benchmark's statistics and its JSON."""
     global _readings
-    flat = [seconds for process in times_s for seconds in process]
-    _readings = iter([reading for seconds in flat for reading in (0.0, seconds)])
-    books.extra_info |= {"cell": cell, "processes": len(times_s)}
-    books.pedantic(lambda: None, rounds=len(flat), iterations=1)
+    _readings = iter([reading for seconds in times_s for reading in (0.0, seconds)])
+    books.extra_info |= facts
+    books.pedantic(lambda: None, rounds=len(times_s), iterations=1)

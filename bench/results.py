@@ -49,8 +49,30 @@ class _JsonRecord:
             raise ArtifactError(f"{where}: {error}. It was written by another version: run again.") from error
 
 
+class _Measured(_JsonRecord):
+    """What one cell's results have in common: they grow by one process after the other."""
+
+    PER_PROCESS: ClassVar[tuple[str, ...]] = ()
+    other_load_fracs: list[float | None]
+
+    def joined(self, later: Self) -> Self:
+        """This result with what a later process measured; everything else is the first process'."""
+        grown = {name: [*getattr(self, name), *getattr(later, name)] for name in self.PER_PROCESS}
+        return dataclasses.replace(self, **grown)  # type: ignore[type-var]
+
+    @property
+    def processes(self) -> int:
+        """Processes in which the cell was measured."""
+        return len(self.other_load_fracs)
+
+    @property
+    def other_load_frac(self) -> float | None:
+        """The largest share of the cores that other work took, over the processes; None where none could tell."""
+        return max((frac for frac in self.other_load_fracs if frac is not None), default=None)
+
+
 @dataclasses.dataclass(frozen=True)
-class BuildResult(_JsonRecord):
+class BuildResult(_Measured):
     """One build cell: an engine built over one backbone's corrected features.
 
     Attributes:
@@ -69,13 +91,16 @@ class BuildResult(_JsonRecord):
         ready_s: For each process the seconds that the first query of a fresh index takes, lazy set-up included.
         size_bytes: The index' own bytes, without the vectors.
         memory: What an untimed process of its own measured, by the columns of the table ``memory``.
-        other_load_frac: Share of the usable cores that other work took while the clock ran, in [0, 1].
+        other_load_fracs: For each process the share of the usable cores, in [0, 1], that other work took while the cell
+            was measured in it; None where that was too short to tell.
+        slow_build: Whether the index is slow to build and was measured in one process alone.
         threads_seen: Pools that threadpoolctl found while measuring, and their threads.
         status: ``"ok"``, ``"failed"`` or ``"skipped"``.
         reason: Why it failed or was skipped, else empty.
     """
 
     RECORD: ClassVar[str] = "build"
+    PER_PROCESS = ("build_s", "load_s", "transform_s", "ready_s", "other_load_fracs")
 
     cell: str
     backbone: str
@@ -92,14 +117,15 @@ class BuildResult(_JsonRecord):
     ready_s: list[float] = dataclasses.field(default_factory=list)
     size_bytes: int | None = None
     memory: dict[str, int | None] = dataclasses.field(default_factory=dict)
-    other_load_frac: float | None = None
+    other_load_fracs: list[float | None] = dataclasses.field(default_factory=list)
+    slow_build: bool = False
     threads_seen: dict[str, int] = dataclasses.field(default_factory=dict)
     status: str = OK
     reason: str = ""
 
 
 @dataclasses.dataclass(frozen=True)
-class QueryResult(_JsonRecord):
+class QueryResult(_Measured):
     """One query cell: one index asked in one way.
 
     Attributes:
@@ -124,7 +150,7 @@ class QueryResult(_JsonRecord):
         shorter_than_k_frac: Share of timed queries answered with fewer than k tiles.
         self_first_frac: Share of timed queries whose own tile came first before it was dropped.
         self_missed_frac: Share of timed queries whose own tile is in the index and was not among the k + 1 answers.
-        unstable_frac: Share of timed queries to which two processes gave different answers.
+        answer_digests: For each process a CRC-32 of its answer to each timed query.
         precision: For each stratum, precision at its depth of each judged query, in the judgments' order.
         average_precision: The same, average precision at the stratum's depth.
         judged_times_s: Single mode: for each process the seconds of each judged query, in the judgments' order.
@@ -132,7 +158,9 @@ class QueryResult(_JsonRecord):
         recall_by_exclusion: For each exclusion but ``"self"``, the recall of each timed query with the excluded tiles
             taken from the truth and from the answers.
         precision_by_exclusion: The same for ``precision``: exclusion, then stratum.
-        other_load_frac: Share of the usable cores that other work took while the clock ran, in [0, 1].
+        other_load_fracs: For each process the share of the usable cores, in [0, 1], that other work took while the cell
+            was measured in it; None where that was too short to tell.
+        slow_build: Whether the index is slow to build and was measured in one process alone.
         hits_file: Answers to the judged queries, relative to the run folder: an npz with query_ids (j,),
             stratum, concept, depth (j,), ids (j, depth) and distances padded with -1 and inf, relevant bool.
         threads_seen: Pools that threadpoolctl found while measuring, and their threads.
@@ -141,6 +169,7 @@ class QueryResult(_JsonRecord):
     """
 
     RECORD: ClassVar[str] = "query"
+    PER_PROCESS = ("times_s", "judged_times_s", "other_load_fracs", "answer_digests")
 
     cell: str
     backbone: str
@@ -162,18 +191,27 @@ class QueryResult(_JsonRecord):
     shorter_than_k_frac: float | None = None
     self_first_frac: float | None = None
     self_missed_frac: float | None = None
-    unstable_frac: float | None = None
+    answer_digests: list[list[int]] = dataclasses.field(default_factory=list)
     precision: dict[str, list[float]] = dataclasses.field(default_factory=dict)
     average_precision: dict[str, list[float | None]] = dataclasses.field(default_factory=dict)
     judged_times_s: list[list[float]] = dataclasses.field(default_factory=list)
     judged_recall: list[float] = dataclasses.field(default_factory=list)
     recall_by_exclusion: dict[str, list[float]] = dataclasses.field(default_factory=dict)
     precision_by_exclusion: dict[str, dict[str, list[float]]] = dataclasses.field(default_factory=dict)
-    other_load_frac: float | None = None
+    other_load_fracs: list[float | None] = dataclasses.field(default_factory=list)
+    slow_build: bool = False
     hits_file: str = ""
     threads_seen: dict[str, int] = dataclasses.field(default_factory=dict)
     status: str = OK
     reason: str = ""
+
+    @property
+    def unstable_frac(self) -> float | None:
+        """Share of timed queries to which two processes gave different answers; None for fewer than two."""
+        if len(self.answer_digests) < 2 or not self.answer_digests[0]:
+            return None
+        answers = list(zip(*self.answer_digests, strict=True))
+        return sum(len(set(digests)) > 1 for digests in answers) / len(answers)
 
 
 @dataclasses.dataclass(frozen=True)

@@ -196,10 +196,11 @@ def _version() -> str:
 def _measuring(suite: Suite) -> str:
     measure = suite.measure
     return (
-        f"Each cell was measured in {measure.processes} fresh processes, one after the other; an index that takes over "
-        f"{measure.slow_build_s:g} s to build in one, which then answers all its query cells. Clock: perf_counter_ns, "
-        f"garbage collection off, threads held at the cell's number. Warm caches: {measure.warmup} untimed round(s) "
-        f"first. Builds: {measure.rounds} rounds a process, slow ones {measure.slow_rounds}. Batch: {measure.rounds} "
-        f"passes over all {suite.queries.count} queries in one call. Single: each query timed once a process, one a "
-        "call. k + 1 neighbours are asked for, the query's own tile is dropped. Memory was read in another process."
+        f"Each cell was measured in {measure.processes} fresh processes, one in each pass over the suite; an index "
+        f"that takes over {measure.slow_build_s:g} s to build in one, which then answers all its query cells. "
+        "Clock: perf_counter_ns, garbage collection off, threads held at the cell's number. "
+        f"Warm caches: {measure.warmup} untimed round(s) first. Builds: {measure.rounds} rounds a process, slow ones "
+        f"{measure.slow_rounds}. Batch: {measure.rounds} passes over all {suite.queries.count} queries in one call. "
+        "Single: each query timed once a process, one a call. Where queries are tiles of the index, k + 1 neighbours "
+        "are asked for and the query's own tile is dropped. Memory was read in another process."
     )

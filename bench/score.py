@@ -85,7 +85,8 @@ def id_recall_at_k(hits: Hits, truth: Hits, k: int, query_ids: np.ndarray | None
         SearchError: If the number of queries differs, or ``truth`` does not hold k different neighbours of each query.
 
     Source:
-        The usual recall of the nearest-neighbour literature, "k-recall@k" in the big-ann benchmarks. Differs: none.
+        The usual recall of the nearest-neighbour literature, "k-recall@k" in the big-ann benchmarks. Differs: a
+        repeated id counts once.
     """
     _check_truth(hits, truth, k, query_ids)
     ids = hits.ids[:, :k]

@@ -1,7 +1,7 @@
 """The scores of one backbone's cells: rows that an engine answered, checked and judged, as `QueryResult` has them."""
 
 import dataclasses
-from collections.abc import Mapping, Sequence
+from collections.abc import Mapping
 from functools import cached_property
 from typing import Any
 
@@ -97,19 +97,17 @@ class Scorer:
         rows = excluded_rows(self.tiles, asked.rows, how, corpus.tile_px, self.suite.queries.block_px)
         return [self.base.corrected.ids[part] for part in rows]
 
-    def score_timed(self, rows: Sequence[np.ndarray]) -> dict[str, Any]:
-        """Recall of the timed queries, from the answers of each process; the first one's are scored."""
+    def score_timed(self, rows: np.ndarray) -> dict[str, Any]:
+        """Recall of the timed queries, and what else their answers tell."""
         base, k = self.base, self.k
-        answers = check_answers(rows[0], base.corrected, base.timed.corrected, base.timed.rows, k)
+        answers = check_answers(rows, base.corrected, base.timed.corrected, base.timed.rows, k)
         own = self._own_ids(base.timed)
-        unstable = np.any([(other != rows[0]).any(axis=1) for other in rows[1:]], axis=0) if rows[1:] else np.zeros(1)
         return {
             "recall_at_k": recall_at_k(answers.hits, base.truth, k, own).tolist(),
             "recall_ids_at_k": id_recall_at_k(answers.hits, base.truth, k, own).tolist(),
             "shorter_than_k_frac": answers.shorter_than_k_frac,
             "self_first_frac": _known(answers.self_first_frac),
             "self_missed_frac": _known(answers.self_missed_frac),
-            "unstable_frac": float(np.mean(unstable)) if len(rows) > 1 else None,
         }
 
     def score_judged_recall(self, rows: np.ndarray) -> list[float]:

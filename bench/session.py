@@ -19,23 +19,26 @@ from bench.measure import Measurer
 from bench.query_facts import query_facts
 from bench.results import (
     HITS,
+    OK,
     BuildResult,
     QueryResult,
     Result,
     StageNote,
     cell_slug,
+    read_result,
     read_run,
+    result_path,
     write_result,
 )
 from bench.run_folder import mark_ended, now, update_run
 from bench.run_tables import JUDGMENTS, LOGS, QUERIES
 from bench.scoring import Scorer
-from bench.stages import Cache, Cut, draw_query_rows, prepare_base, prepare_tiles, without_pixels
+from bench.stages import Base, Cache, Cut, draw_query_rows, prepare_base, prepare_tiles, without_pixels
 from bench.suite import SELF, Suite
 from bench.suite_faults import corpus_faults, feature_widths
 from ris_core.artifacts import disk_error
 from ris_core.errors import CorpusError, SuiteError
-from ris_core.records import Hits
+from ris_core.records import Hits, Tiles
 
 _MAXRSS_BYTES = 1 if sys.platform == "darwin" else 1024  # Linux counts kibibytes
 
@@ -145,15 +148,21 @@ class Session:
         cut, suite = self.cut, self.suite
         base = prepare_base(self.cache, suite.backbone(backbone), cut, suite.space, suite.queries)
         tiles = without_pixels(cut.tiles, cut.base_rows)
-        facts = query_facts(base, suite.queries.k, main_labels(tiles), self.judgments)
         path = self.folder / QUERIES / f"{backbone}.parquet"
+        if not path.is_file():
+            self._examine(base, tiles, path)
+        return Scorer(suite, base, tiles, self.judgments)
+
+    def _examine(self, base: Base, tiles: Tiles, path: Path) -> None:
+        """Write what is known of a backbone's queries, and note what is wrong with its vectors."""
+        k = self.suite.queries.k
+        facts = query_facts(base, k, main_labels(tiles), self.judgments)
         try:
             path.parent.mkdir(exist_ok=True)
             facts.to_parquet(path, index=False)
         except OSError as error:
             raise disk_error(path, error) from error
-        self._note_hygiene(backbone, lambda: examine_features(base, facts, suite.queries.k))
-        return Scorer(suite, base, tiles, self.judgments)
+        self._note_hygiene(base.name, lambda: examine_features(base, facts, k))
 
     def _note_hygiene(self, backbone: str, examine: Callable[[], list[dict[str, Any]]]) -> None:
         """Put findings about the data into ``run.json``, once a run."""
@@ -162,19 +171,30 @@ class Session:
             update_run(self.folder, hygiene=[*known, *examine()])
 
     def measure_build(self, cell: BuildCell, scorer: Scorer) -> BuildResult:
-        """Measure a build cell and put its row on disk."""
-        result = self.measurer.measure_build(cell, scorer)
-        self.keep(cell, result)
+        """Measure a build cell in one more process and put its row on disk; what that process measured."""
+        before = self.measured(cell)
+        result = self.measurer.measure_build(cell, scorer, first=before is None)
+        self.keep(cell, result if before is None else before.joined(result))
         return result
 
     def measure_query(self, cell: QueryCell, scorer: Scorer) -> QueryResult:
-        """Measure a query cell and put its row and judged answers on disk; the harness' own overhead comes first."""
+        """Measure a query cell in one more process, put its row and judged answers on disk; what that process measured.
+
+        The harness' own overhead comes first.
+        """
         self._measure_overhead(cell, scorer)
-        result, judged = self.measurer.measure_query(cell, scorer)
+        before = self.measured(cell)
+        result, judged = self.measurer.measure_query(cell, scorer, first=before is None)
         if judged is not None:
             result = dataclasses.replace(result, hits_file=self._write_hits(cell, judged.hits, judged.relevant))
-        self.keep(cell, result)
+        self.keep(cell, result if before is None else before.joined(result))
         return result
+
+    def measured(self, cell: Cell) -> Any:
+        """The good result of earlier processes; None where there is none."""
+        path = result_path(self.folder, cell.id)
+        found = read_result(path) if path.is_file() else None
+        return found if found is not None and found.status == OK else None
 
     def _measure_overhead(self, cell: QueryCell, scorer: Scorer) -> None:
         """Ask an engine that does nothing, once a run for each way of asking."""

@@ -17,6 +17,7 @@ from typing import Any
 import numpy as np
 
 from bench.answers import check_answers
+from bench.exclusion import block_codes
 from bench.judge import main_labels
 from bench.results import StageNote
 from bench.score import bootstrap_interval, knn_correct
@@ -175,7 +176,10 @@ def prepare_tiles(cache: Cache, corpus: CorpusSpec) -> Cut:
 
     note = cache.make("tiles", "", parameters, [source_key], make)
     tiles = Tiles.open(Path(note.folder))
-    train_rows, base_rows = split_rows(len(tiles), corpus.train_frac, corpus.seed)
+    blocks = None
+    if corpus.train_frac and corpus.split_block_px is not None:
+        blocks = block_codes(tiles, corpus.tile_px, corpus.split_block_px)
+    train_rows, base_rows = split_rows(len(tiles), corpus.train_frac, corpus.seed, blocks)
     if not len(train_rows) or not len(base_rows):
         raise CorpusError(
             f"{corpus.source}: {len(tiles)} tiles leave {len(train_rows)} to train on and {len(base_rows)} to search "
@@ -200,13 +204,28 @@ def _locate(cache: Cache, corpus: CorpusSpec) -> tuple[Path, Any, str]:
     return folder / "ortho.tif", dataclasses.replace(spec, classes=classes), note.key
 
 
-def split_rows(n: int, train_frac: float, seed: int) -> tuple[np.ndarray, np.ndarray]:
-    """Rows that train and rows that are searched, each in ascending order; both are all rows for 0."""
+def split_rows(n: int, train_frac: float, seed: int, blocks: np.ndarray | None = None) -> tuple[np.ndarray, np.ndarray]:
+    """Rows that train and rows that are searched, each in ascending order; both are all rows for 0.
+
+    Args:
+        n: Tiles.
+        train_frac: Share of them that trains.
+        seed: Of the draw.
+        blocks: (n,) code of each tile's block of ground; whole blocks are drawn until the share is reached as nearly as
+            they allow. None: single tiles are drawn.
+    """
     if train_frac == 0:
         return np.arange(n), np.arange(n)
-    order = np.random.default_rng(seed).permutation(n)
-    trained = round(n * train_frac)
-    return np.sort(order[:trained]), np.sort(order[trained:])
+    wanted = round(n * train_frac)
+    rng = np.random.default_rng(seed)
+    if blocks is None:
+        order = rng.permutation(n)
+        return np.sort(order[:wanted]), np.sort(order[wanted:])
+    codes, counts = np.unique(blocks, return_counts=True)
+    order = rng.permutation(len(codes))
+    drawn = int(np.abs(np.concatenate([[0], np.cumsum(counts[order])]) - wanted).argmin())
+    trains = np.isin(blocks, codes[order[:drawn]])
+    return np.flatnonzero(trains), np.flatnonzero(~trains)
 
 
 def prepare_checkpoint(cache: Cache, entry: BackboneEntry, cut: Cut) -> tuple[BackboneSpec, str]:

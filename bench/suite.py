@@ -69,6 +69,8 @@ class CorpusSpec:
         classes: See ``tile_px``; the scene brings its own.
         train_frac: 0: train on all tiles and search all of them. Else the share of the tiles, drawn by seed, that
             trains; the others are indexed and queried, so no tile is in both halves.
+        split_block_px: Side of the square blocks of ground, in pixels of the raster, that fall into one half as a
+            whole, so that near tiles are not torn apart; None: single tiles are drawn.
     """
 
     source: str = SCENE
@@ -87,12 +89,17 @@ class CorpusSpec:
     labels: Path | None = None
     classes: Path | None = None
     train_frac: float = 0.0
+    split_block_px: int | None = None
 
     def faults(self) -> list[str]:
         """What is impossible before any pixel is read."""
         faults = [f"{fault}." for fault in self.tile_spec().faults()]
         if not 0 <= self.train_frac < 1:
             faults.append(f"train_frac = {self.train_frac}; it must be in [0, 1): 0 trains on and searches all tiles.")
+        if self.split_block_px is not None and self.split_block_px < self.tile_px:
+            faults.append(
+                f"split_block_px = {self.split_block_px}; a block must hold a tile, tile_px = {self.tile_px}."
+            )
         if self.source == SCENE and self.scene_px < SMALLEST_SCENE_PX:
             faults.append(f"scene_px = {self.scene_px}; it must be at least {SMALLEST_SCENE_PX}.")
         if self.source == SCENE and self.scene_px < self.tile_px:
@@ -229,7 +236,7 @@ class MeasureSpec:
     """``[measure]``: what the clock does.
 
     Attributes:
-        processes: Fresh processes, one after the other, that measure each cell anew.
+        processes: Fresh processes that measure each cell anew, one in each pass over the whole suite.
         rounds: In each process, builds of an index, and passes over all queries in batch mode. In single mode every
             query is timed once in each process.
         slow_build_s: A build that takes longer than this is slow: it is timed ``slow_rounds`` times in one process
@@ -241,7 +248,7 @@ class MeasureSpec:
         modes: ``"single"``: one query a call. ``"batch"``: all queries in one call.
     """
 
-    processes: int = 2
+    processes: int = 3
     rounds: int = 5
     slow_build_s: float = 10.0
     slow_rounds: int = 1
@@ -280,7 +287,7 @@ class Suite:
         queries: ``[queries]``.
         judge: ``[judge]``.
         measure: ``[measure]``.
-        unused: Sections and keys that the file has and a corpus of vectors has no use for.
+        unused: Sections and keys that the file has and its corpus has no use for; they were left out.
     """
 
     name: str

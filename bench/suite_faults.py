@@ -10,7 +10,7 @@ from pathlib import Path
 
 import torch
 
-from bench.suite import SCENE, SELF, Suite
+from bench.suite import SCENE, Suite
 from ris_core.backbone import RANDOM, build_backbone
 from ris_core.errors import CheckpointError, CorpusError, RasterError
 from ris_core.tiles import count_cells
@@ -140,8 +140,6 @@ def _query_faults(suite: Suite, indexed: int, held_out: int | None) -> Iterator[
         yield f"count = {queries.count}; the index holds only {indexed} {thing}s."
     if held_out is not None and queries.count > held_out:
         yield f"count = {queries.count}; only {held_out} queries are held out. Lower count to {held_out}."
-    if suite.corpus.is_vectors and set(queries.exclude) - {SELF}:
-        yield f"exclude = {list(queries.exclude)}; vectors have no places on the ground. Set exclude = ['self']."
 
 
 def _width(suite: Suite, d: int | None) -> int:

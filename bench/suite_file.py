@@ -12,6 +12,7 @@ from typing import Any, TypeVar
 from bench.judge import JudgeSpec
 from bench.suite import (
     SCENE,
+    SELF,
     VECTOR_KEYS,
     VECTORS,
     About,
@@ -28,8 +29,10 @@ from bench.suite import (
 from bench.suite_faults import joint_faults
 from bench.toml_record import apply_override, expand_grid, parse_override, read_record, unknown_key
 from ris_core.backbone import BackboneSpec
+from ris_core.corpus import find_corpus
 from ris_core.engines import ENGINES
 from ris_core.errors import CorpusError, SuiteError
+from ris_core.image_folder import ImageFolder
 from ris_core.recipe import DinoRecipe
 from ris_core.vector_files import ANGULAR, EUCLIDEAN, is_vector_file
 
@@ -132,15 +135,25 @@ class _SuiteReader:
         return read_record(record, self.table.get(name, {}), self._where(name), self.faults)
 
     def _drop_unused(self) -> tuple[str, ...]:
-        """Take out what a corpus of vectors has no use for, how tiles are cut and described; its names."""
-        corpus = self.table.get("corpus", {})
-        if not isinstance(corpus, Mapping) or not is_vector_file(Path(str(corpus.get("source", SCENE)))):
+        """Take out what the corpus has no use for, so that any suite runs on it; the names of what was taken.
+
+        Vectors are neither cut nor described; neither they nor pictures in folders lie anywhere on the ground.
+        """
+        corpus, queries = self.table.get("corpus", {}), self.table.get("queries", {})
+        source = corpus.get("source", SCENE) if isinstance(corpus, Mapping) else SCENE
+        if not isinstance(source, str) or source == SCENE:
             return ()
-        known = [field.name for field in dataclasses.fields(CorpusSpec)]
-        unused = [key for key in corpus if key in known and key not in VECTOR_KEYS]
-        self.table["corpus"] = {key: value for key, value in corpus.items() if key not in unused}
-        backbones = self.table.pop("backbone", {})
-        return (*(f"[backbone.{name}]" for name in backbones), *(f"corpus.{key}" for key in unused))
+        path, unused = self._found(source, ()), []
+        if is_vector_file(path):
+            known = [field.name for field in dataclasses.fields(CorpusSpec)]
+            keys = [key for key in corpus if key in known and key not in VECTOR_KEYS]
+            self.table["corpus"] = {key: value for key, value in corpus.items() if key not in keys}
+            unused += [f"[backbone.{name}]" for name in self.table.pop("backbone", {})]
+            unused += [f"corpus.{key}" for key in keys]
+        if not _has_places(path) and isinstance(queries, Mapping) and queries.get("exclude", [SELF]) != [SELF]:
+            self.table["queries"] = {key: value for key, value in queries.items() if key != "exclude"}
+            unused.append("queries.exclude")
+        return tuple(unused)
 
     def _about(self, overrides: tuple[str, ...], corpus: CorpusSpec | None) -> About | None:
         """``[suite]``, which says nothing of a corpus that was named by ``--set``."""
@@ -281,6 +294,16 @@ class _SuiteReader:
         if len(set(points)) < len(points):
             self.faults.append(f"{where} names a value twice.")
         return points
+
+
+def _has_places(source: Path) -> bool:
+    """Whether tiles of a corpus lie somewhere on the ground; of one that cannot be opened others tell."""
+    if is_vector_file(source):
+        return False
+    try:
+        return not isinstance(find_corpus(source), ImageFolder)
+    except CorpusError:
+        return True
 
 
 def _vector_entry(corpus: CorpusSpec) -> BackboneEntry:

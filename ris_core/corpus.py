@@ -23,7 +23,7 @@ def find_corpus(source: Path) -> list[Path] | ImageFolder:
     if not source.is_dir():
         raise CorpusError(
             f"{source}: does not exist; a raster file, a folder of rasters, an image folder with one subfolder a "
-            "class, or a zip of one is needed. Check corpus.source."
+            "class, a zip of one, or a file of vectors is needed. Check corpus.source."
         )
     top = sorted(path for path in source.iterdir() if not path.name.startswith("."))
     rasters = [path for path in top if path.is_file() and path.suffix.lower() in RASTER_SUFFIXES]

@@ -230,8 +230,8 @@ class _Vecs:
         bytes_each = 4 + d * np.dtype(dtype).itemsize
         if d < 1 or size % bytes_each:
             raise CorpusError(
-                f"{path}: its {size:,} bytes are no whole number of vectors of d = {d:,}, which the first one names; it "
-                f"is empty, truncated or no {path.suffix} file. Copy it again."
+                f"{path}: its {size:,} bytes are no whole number of vectors of d = {d:,}, which the first one names: "
+                f"empty, truncated or no {path.suffix} file. Copy it again."
             )
         self._records = np.memmap(path, np.dtype([("d", "<i4"), ("values", dtype, (d,))]), "r")
         self.shape, self.dtype = (len(self._records), d), np.dtype(dtype)

@@ -17,7 +17,8 @@ BAND_FRAC = 0.05  # ratios inside this grey band are what one calls equal
 _PANELS = {"time": "time of a query", "build": "time of a build"}
 _LOOKS = {"same": (RIGHT, "no difference"), "noisy": (SOFT, "beside other work")}
 _DIFFERENT = (WRONG, "different")
-_TICKS = (0.1, 0.2, 0.3, 0.5, 0.7, 0.8, 0.9, 1, 1.1, 1.25, 1.5, 2, 3, 5, 10)
+_TICKS, _WIDE_TICKS = (0.5, 0.6, 0.7, 0.8, 0.9, 1, 1.1, 1.25, 1.5, 2), (0.1, 0.2, 0.5, 1, 2, 5, 10)
+_WIDE = 2.5  # a greatest ratio so many times the smallest leaves room for few ticks
 
 
 @mpl.rc_context(RC)
@@ -46,8 +47,9 @@ def draw_ratios(table: Path) -> Figure | None:
         height_in=float(np.clip(0.9 + 0.05 * rows, 2.6, 7.0)),
     )
     figure, axes = draw_sheet(sheet, sharex=True)
+    ticks = _WIDE_TICKS if times["high"].max() / times["low"].min() > _WIDE else _TICKS
     for ax, metric in zip(axes[0], panels, strict=True):
-        _draw_panel(ax, times[times["metric"] == metric].sort_values("change", ignore_index=True))
+        _draw_panel(ax, times[times["metric"] == metric].sort_values("change", ignore_index=True), ticks)
         ax.set_title(f"{_PANELS[metric]} ({(times['metric'] == metric).sum()} cells)")
     axes[0, 0].set_ylabel("cells, sorted by ratio")
     looks = dict.fromkeys(_LOOKS.get(state, _DIFFERENT) for state in times["state"])
@@ -62,7 +64,7 @@ def _pairs(times: pd.DataFrame) -> str:
     return ", ".join(f"{base} and {other}" for base, other in pairs)
 
 
-def _draw_panel(ax: Axes, times: pd.DataFrame) -> None:
+def _draw_panel(ax: Axes, times: pd.DataFrame, ticks: tuple[float, ...]) -> None:
     ax.axvspan(1 / (1 + BAND_FRAC), 1 + BAND_FRAC, color=FAINT, alpha=0.5, linewidth=0, zorder=0)
     ax.axvline(1, color=SOFT, linewidth=0.8)
     for threshold in times["threshold"].unique():
@@ -72,8 +74,8 @@ def _draw_panel(ax: Axes, times: pd.DataFrame) -> None:
     ax.hlines(times.index, times["low"], times["high"], colors=colours, linewidth=1, alpha=0.7)
     ax.scatter(times["change"], times.index, c=colours, s=7, zorder=3)
     ax.set_xscale("log")
-    ax.xaxis.set_major_locator(FixedLocator(_TICKS))
-    ax.xaxis.set_major_formatter(FixedFormatter([f"{tick:g}" for tick in _TICKS]))
+    ax.xaxis.set_major_locator(FixedLocator(ticks))
+    ax.xaxis.set_major_formatter(FixedFormatter([f"{tick:g}" for tick in ticks]))
     ax.xaxis.set_minor_locator(NullLocator())
     ax.set_xlabel("later run / earlier run (log scale)")
     ax.set_ylim(-1, len(times))

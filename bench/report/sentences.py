@@ -48,6 +48,7 @@ def key_results(tables: Path) -> list[Finding]:
         *_approximation_sentences(cells, families[APPROXIMATION]),
         *_slip_sentences(families[SLIP]),
         *_short_list_sentences(cells),
+        *_own_tile_sentences(cells),
         *_overhead_sentences(cells),
     ]
 
@@ -309,10 +310,34 @@ def _overhead_sentences(cells: pd.DataFrame) -> Iterator[Finding]:
     """What the harness adds to each time, beside the shortest one measured."""
     if cells.empty or cells["overhead_ms"].isna().all():
         return
-    parts = []
-    for mode, part in cells.dropna(subset=["overhead_ms"]).groupby("mode", sort=False):
-        own, shortest = part["overhead_ms"].median(), part["query_ms_median"].min()
-        parts.append(
-            f"{mode}: {milliseconds(own)} of a query, at most {own / shortest * 100:.1g} % of any measured time"
-        )
+    measured = cells.dropna(subset=["overhead_ms"])
+    parts = [
+        f"{mode}: {milliseconds(part['overhead_ms'].median())} of a query, at most "
+        f"{(part['overhead_ms'] / part['query_ms_median']).max() * 100:.1g} % of a measured time"
+        for mode, part in measured.groupby("mode", sort=False)
+    ]
     yield Finding("The harness itself", f"An engine that does nothing takes, {'; '.join(parts)}.")
+
+
+def _own_tile_sentences(cells: pd.DataFrame) -> Iterator[Finding]:
+    """Exact search that misses the query's own tile, and answers that change from process to process."""
+    if cells.empty:
+        return
+    corrected = cells[cells["space"] == CORRECTED]
+    missed = corrected[(corrected["variant"] == EXACT) & (corrected["self_missed_frac"] > 0)]
+    if len(missed):
+        worst = _falling(missed, "self_missed_frac").iloc[0]
+        yield Finding(
+            "Own tiles missed",
+            f"Exact search did not find the own tile of {worst['self_missed_frac'] * 100:.2g} % of the queries "
+            f"({worst['cell']}): more than k duplicates stand before it, or queries and index went through different "
+            "preprocessing.",
+        )
+    unstable = cells[cells["unstable_frac"] > 0]
+    if len(unstable):
+        worst = _falling(unstable, "unstable_frac").iloc[0]
+        yield Finding(
+            "Unstable answers",
+            f"{len(unstable)} of {len(cells)} query cells answered some queries differently in another process, at "
+            f"worst {worst['unstable_frac'] * 100:.2g} % of them ({worst['cell']}). Recall is that of the first.",
+        )

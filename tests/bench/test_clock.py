@@ -87,6 +87,35 @@ def test_the_clock_reads_what_the_call_takes_and_not_what_stands_around_it(monke
     assert time_queries(sleeper, asking(), BATCH, ROUNDS)[1] == pytest.approx([0.005] * 3)
 
 
+def test_answers_count_as_they_were_when_the_clock_stopped() -> None:
+    class Forger(Listener):
+        """Answers every call by one buffer, which the next call overwrites."""
+
+        def __init__(self) -> None:
+            super().__init__()
+            self.buffer = np.zeros((1, 2), np.int64)
+
+        def search(self, *arguments: Any) -> tuple[np.ndarray, np.ndarray]:
+            self.buffer[:] = len(self.asked)
+            return self.buffer, super().search(*arguments)[1]
+
+    forger: Any = Forger()
+    rows, _ = time_queries(forger, asking(), SINGLE, Rounds(warmup=0))
+    assert rows.tolist() == [[i, i] for i in range(5)]
+
+
+@pytest.mark.parametrize("mode", [SINGLE, BATCH])
+def test_an_engine_cannot_change_its_queries(mode: str) -> None:
+    class Vandal(Listener):
+        def search(self, queries: np.ndarray, *rest: Any) -> tuple[np.ndarray, np.ndarray]:
+            queries[:] = 0
+            return super().search(queries, *rest)
+
+    vandal: Any = Vandal()
+    with pytest.raises(ValueError, match="read-only"):
+        time_queries(vandal, asking(), mode, ROUNDS)
+
+
 def test_a_gpu_is_waited_for_on_both_sides_of_the_call(monkeypatch: pytest.MonkeyPatch) -> None:
     events: list[str] = []
     cuda = types.SimpleNamespace(is_initialized=lambda: True, synchronize=lambda: events.append("synchronize"))

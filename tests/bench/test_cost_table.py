@@ -124,7 +124,7 @@ def test_runtimes_page_names_the_setting(builds, queries):
 
 
 def test_noisy_settings_are_marked(builds, queries):
-    queries[0] = dataclasses.replace(queries[0], other_load_frac=0.4)
+    queries[0] = dataclasses.replace(queries[0], other_load_fracs=[0.4])
     page = settings_page(setting_table(builds, queries, {}))
     assert page["noisy"].tolist() == ["noisy", "", ""]
 

@@ -96,6 +96,19 @@ def test_axes_name_what_they_measure(figures: dict[str, Figure], name: str) -> N
     assert expected[name] <= labels
 
 
+def test_each_way_of_asking_has_a_panel_of_its_own(tables: Path) -> None:
+    cells = read_table(tables / "lsh_parameters.csv")
+    threaded = cells[cells["mode"] == "batch"].assign(threads=2, cell=cells["cell"] + "-2t")
+    write_table(pd.concat([cells, threaded]), tables, "lsh_parameters")
+    recall, times = (FIGURES[name](tables) for name in ("recall_over_query_time", "build_and_query_time"))
+    ways = ["single queries, 1 thread", "one batch, 1 thread", "one batch, 2 threads"]
+    backbones = list(dict.fromkeys(cells["backbone"]))
+    assert [ax.get_title(loc="left") for ax in recall.axes] == [
+        f"{backbone} · {way}" for backbone in backbones for way in ways
+    ]
+    assert [ax.get_title(loc="left") for ax in times.axes] == ["build", *ways]
+
+
 def test_figure_gives_same_bytes_twice(whole_tables: Path, tmp_path: Path) -> None:
     def digests(folder: str) -> list[str]:
         files = save_figure(FIGURES["query_slip"](whole_tables), tmp_path / folder / "slip")

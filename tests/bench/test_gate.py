@@ -23,7 +23,7 @@ from bench.replay import enter_times, recorded_time
 
 @pytest.mark.benchmark(timer=recorded_time)
 def test_build(benchmark):
-    enter_times(benchmark, "a cell", [[float(os.environ["SECONDS"])] * 3] * 2)
+    enter_times(benchmark, {"cell": "a cell", "process": 1}, [float(os.environ["SECONDS"])] * 3)
 """
 
 
@@ -96,7 +96,7 @@ def test_threshold_decides(base: Path, make_run: MakeRun, capsys: pytest.Capture
 
 
 def test_noisy_time_is_told_and_not_counted(base: Path, make_run: MakeRun, capsys: pytest.CaptureFixture[str]) -> None:
-    noisy = {"other_load_frac": 0.4}
+    noisy = {"other_load_fracs": [0.4]}
     status, text = gate(base, make_run("noisy", slower=2, build=noisy, single=noisy, batch=noisy), capsys)
     assert status == 0
     assert text.startswith("# Gate passed")
@@ -220,16 +220,7 @@ def test_own_compare_of_pytest_benchmark_reads_our_files(tmp_path: Path) -> None
     files = [tmp_path / name / "benchmark.json" for name in ("first", "second")]
     for file, seconds in zip(files, (1, 2), strict=True):
         file.parent.mkdir()
-        alone = [
-            "-c",
-            os.devnull,
-            "-p",
-            "no:cacheprovider",
-            "-p",
-            "pytest_benchmark.plugin",
-            "--benchmark-json",
-            str(file),
-        ]
+        alone = ["-c", os.devnull, "-p", "no:cacheprovider", "-p", "pytest_benchmark.plugin"]
         environment = {**os.environ, "PYTEST_DISABLE_PLUGIN_AUTOLOAD": "1", "SECONDS": str(seconds)}
         call("pytest", *alone, "--benchmark-json", str(file), "test_cells.py", cwd=tmp_path, env=environment)
     found = call("pytest_benchmark", "compare", *map(str, files), "--columns=median", "--group-by=name", cwd=tmp_path)

@@ -30,9 +30,9 @@ def test_results_are_told_by_their_median() -> None:
 
 
 def test_noisy_cells_say_so() -> None:
-    noisy = dataclasses.replace(QUERY, other_load_frac=0.31)
+    noisy = dataclasses.replace(QUERY, other_load_fracs=[0.31])
     assert result_words(noisy) == "1 ms/query recall 0.750  (noisy: other work took 31% of the cores)"
-    assert result_words(dataclasses.replace(QUERY, other_load_frac=0.05)) == result_words(QUERY)
+    assert result_words(dataclasses.replace(QUERY, other_load_fracs=[0.05])) == result_words(QUERY)
 
 
 def test_failures_and_skips_say_why() -> None:

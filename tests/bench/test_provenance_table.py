@@ -116,11 +116,11 @@ def test_machine_is_told_and_so_is_what_cannot_be() -> None:
 
 def test_threads_and_other_load_are_of_the_cells_that_succeeded() -> None:
     results = [
-        build("a", other_load_frac=0.1, threads_seen={"openblas": 1, "torch": 1}),
-        build("b", other_load_frac=0.3, threads_seen={"openblas": 1, "openmp": 1}),
-        build("c", other_load_frac=0.02, threads=4, threads_seen={"torch": 4}),
+        build("a", other_load_fracs=[0.1], threads_seen={"openblas": 1, "torch": 1}),
+        build("b", other_load_fracs=[0.3], threads_seen={"openblas": 1, "openmp": 1}),
+        build("c", other_load_fracs=[0.02], threads=4, threads_seen={"torch": 4}),
         build("d"),
-        build("e", other_load_frac=0.9, threads_seen={"torch": 9}, status="failed"),
+        build("e", other_load_fracs=[0.9], threads_seen={"torch": 9}, status="failed"),
     ]
     found = facts(run_record(measuring="By hand."), list(results))
     assert found["measure.how"] == "By hand."

@@ -14,6 +14,8 @@ def run(run_folder: Path) -> Path:
     record = read_run(run_folder)
     suite = json.loads(json.dumps(record.suite))
     suite.setdefault("corpus", {}).update(source="/home/secret/ortho.tif", labels="/home/secret/labels.csv")
+    suite["corpus"]["queries"] = "/home/secret/queries.npy"
+    suite["backbones"][0]["spec"]["weights"] = "/home/secret/tiny.safetensors"
     changed = dataclasses.replace(
         record,
         suite=suite,

@@ -110,7 +110,7 @@ def counts_of(text: str) -> dict[str, list[str]]:
 
 @pytest.mark.usefixtures("undrawn")
 def test_counts_of_each_metric_and_the_threshold_that_would_do(make_run: MakeRun, tmp_path: Path) -> None:
-    noisy = {"other_load_frac": 0.5}
+    noisy = {"other_load_fracs": [0.5]}
     runs = [make_run("a"), make_run("b", slower=1.4, batch=noisy, single={"recall_at_k": [0.5] * 200})]
     text, share = report_repeats(runs, tmp_path / "out")
     assert share == pytest.approx(2 / 3), "a cell counts once, whatever differs of it"

@@ -143,7 +143,7 @@ def test_page_says_how_many_cells_were_noisy_and_what_limits_times(run_folder: P
     (run_folder / "tables" / "provenance.csv").unlink()  # it is made again from the cells
     measured = next(result for result in read_results(run_folder) if result.status == OK)
     for cell, frac in (("tiny/falconn/never", 0.4), (measured.cell, 0.1)):
-        write_result(run_folder, dataclasses.replace(measured, cell=cell, other_load_frac=frac))
+        write_result(run_folder, dataclasses.replace(measured, cell=cell, other_load_fracs=[frac]))
     record = read_run(run_folder)
     machine = record.machine | {"cpu": record.machine["cpu"] | {"turbo": True}}
     write_run(run_folder, dataclasses.replace(record, machine=machine))
@@ -250,6 +250,22 @@ def test_status_counts_every_cell_of_the_suite(run_folder: Path) -> None:
     record, results = read_run(run_folder), read_results(run_folder)
     assert status_words(record, results) == "3 cells: 1 ok, 1 failed, 1 not measured"
     assert status_words(record, [results[0]] * 3) == "all 3 cells ok"
+
+
+def test_vectors_are_no_tiles(run_folder: Path) -> None:
+    record = read_run(run_folder)
+    note = StageNote("features", "v", "/c/f", "k", False, 1.0, {"n": 4000, "d": 128, "held_out": 900})
+    vectors = dataclasses.replace(
+        record,
+        suite={**record.suite, "corpus": {"source": "/home/someone/sift_base.fvecs", "tile_px": 512}},
+        stages=[note.to_json()],
+    )
+    write_run(run_folder, vectors)
+    words = compared_words(read_run(run_folder), read_results(run_folder))
+    assert "2 search engines (exact, falconn) on 4,000 vectors of" in words
+    assert "from sift_base.fvecs; 500 timed queries, held out from them, k = 100." in words
+    write_report(run_folder)
+    assert " 4,000 vectors; " in (run_folder / "tables" / "lsh_parameters.md").read_text()
 
 
 def test_compared_words_hide_where_a_corpus_lies(run_folder: Path) -> None:

@@ -1,5 +1,6 @@
 """Whole runs over a corpus of forty small pictures: what is on disk afterwards, whatever happened on the way."""
 
+import dataclasses
 import importlib
 import json
 import shutil
@@ -42,6 +43,7 @@ label_depth = 4
 
 [measure]
 rounds = 2
+processes = 2
 """
 NETWORK = """
 [backbone.micro]
@@ -154,15 +156,17 @@ def test_whole_chain_leaves_rows_tables_and_page(desk: Path, capsys: pytest.Capt
     benchmark = json.loads((folder / "benchmark.json").read_text(encoding="utf-8"))
     clocked = benchmark["benchmarks"]
     assert {entry["extra_info"]["cell"] for entry in clocked} == set(record.cells)
-    times = next(entry for entry in clocked if entry["extra_info"]["cell"] == batch.cell)["stats"]["data"]
-    assert times == pytest.approx([seconds for process in batch.times_s for seconds in process])
+    for number, times in enumerate(batch.times_s, 1):
+        facts = {"cell": batch.cell, "process": number}
+        (entry,) = (entry for entry in clocked if entry["extra_info"] == facts)
+        assert entry["stats"]["data"] == pytest.approx(times)
     assert benchmark["machine_info"] == record.machine != MACHINE
     hits = np.load(folder / single.hits_file)
     assert hits["ids"].shape == (4, 4)
     assert not (hits["ids"] == hits["query_ids"][:, None]).any()
     out = capsys.readouterr().out
-    assert out.count("\n") == len(results)
-    assert out.startswith("[ 1/30] colour exact build")
+    assert out.count("\n") == 2 * len(results)
+    assert out.startswith("[ 1/60] colour exact build")
 
 
 def test_second_run_reuses_every_artifact_and_says_so(desk: Path, capsys: pytest.CaptureFixture[str]) -> None:
@@ -224,6 +228,15 @@ def test_answers_that_change_from_process_to_process_are_told(desk: Path, troubl
     assert row.unstable_frac == 1
 
 
+def test_recall_is_that_of_the_answers_given_under_the_clock(desk: Path, trouble: Callable) -> None:
+    trouble("lazy")
+    assert main(["run", "small.toml", "--set", "engine.trouble.ghost=false", "-k", "trouble and corrected"]) == 0
+    for row in read_results(only_run(desk)):
+        assert isinstance(row, QueryResult)
+        assert set(row.recall_at_k) == {0.0}
+        assert row.shorter_than_k_frac == row.self_missed_frac == 1
+
+
 def test_index_that_is_slow_to_build_is_built_in_one_process_for_all_its_cells(desk: Path, trouble: Callable) -> None:
     trouble("slow build")
     arguments = ["--set", "engine.trouble.ghost=false", "--set", "measure.slow_build_s=0.01"]
@@ -266,8 +279,12 @@ def test_interruption_keeps_what_is_measured_and_resume_does_the_rest(
     assert main([*arguments, "--resume"]) == 0
     rows = {result.cell: result for result in read_results(folder)}
     assert len(rows) == 2 * EXACT_CELLS
-    assert {cell: rows[cell] for cell in kept} == kept
-    assert f"{len(kept)} of {len(rows)} cells are done already" in capsys.readouterr().err
+    assert {row.processes for row in rows.values()} == {2}
+    for cell, before in kept.items():
+        after = rows[cell]
+        first = dataclasses.replace(after, **{name: getattr(after, name)[:1] for name in after.PER_PROCESS})
+        assert first == before  # what the first process measured stays as it was
+    assert f"{len(kept)} of {2 * len(rows)} measurements are done already" in capsys.readouterr().err
     assert (folder / "benchmark-2.json").is_file()
     assert main([*arguments, "--resume", "r"]) == 0  # nothing left to do
 
@@ -383,7 +400,7 @@ def test_report_replaces_tables_of_cells_that_have_changed(desk: Path, monkeypat
 def test_plain_pytest_collects_and_measures_the_same_cells(desk: Path, capsys: pytest.CaptureFixture[str]) -> None:
     arguments = [bench_cells.__file__, "-c", "/dev/null", "-q", "-p", "no:cacheprovider", "--suite", "small.toml"]
     assert pytest.main([*arguments, "--collect-only"]) == 0
-    assert "test_query[colour/exact/corrected/single-1t]" in capsys.readouterr().out
+    assert "test_query[colour/exact/corrected/single-1t/process-1]" in capsys.readouterr().out
     assert not (desk / "reports").exists()
     assert pytest.main([*arguments, "-k", "build or batch", "--set", "queries.k=4"]) == 0
     results = read_results(only_run(desk))

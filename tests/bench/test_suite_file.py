@@ -263,8 +263,22 @@ def test_any_suite_runs_on_vectors_and_says_what_it_leaves_out(tmp_path: Path) -
     assert suite.unused == ("[backbone.colour]", "corpus.scene_px", "corpus.tile_px")
     lines = plan_lines(suite, [], tmp_path, tmp_path)
     told = next(line for line in lines if "left out" in line)
-    assert "[backbone.colour], corpus.scene_px, corpus.tile_px: vectors are neither cut nor described" in told
+    assert "[backbone.colour], corpus.scene_px, corpus.tile_px: of no use to this corpus" in told
     assert any(line.endswith("my vectors.npz (vectors)") for line in lines)
+
+
+def test_exclusion_is_left_out_where_nothing_lies_on_the_ground(tmp_path: Path) -> None:
+    (tmp_path / "pictures" / "a").mkdir(parents=True)
+    for i in range(30):
+        (tmp_path / "pictures" / "a" / f"{i}.png").write_bytes(b"")
+    path = write(tmp_path, SMALL)
+    exclude = "queries.exclude=['self', 'overlap']"
+    for source, others in ((write_vectors(tmp_path), 3), (tmp_path / "pictures", 0)):
+        suite = read_suite(path, [f"corpus.source={source}", exclude])
+        assert suite.unused[others:] == ("queries.exclude",)
+        assert suite.queries.exclude == ("self",)
+        assert "queries.exclude" not in read_suite(path, [f"corpus.source={source}", "queries.exclude=['self']"]).unused
+    assert read_suite(path, [exclude]).queries.exclude == ("self", "overlap")
 
 
 def test_suite_over_vectors_needs_no_backbone(tmp_path: Path) -> None:
@@ -281,7 +295,6 @@ def test_suite_over_vectors_needs_no_backbone(tmp_path: Path) -> None:
         ("corpus.tile_pixels=3", "has unknown key 'tile_pixels'. Did you mean 'tile_px'?"),
         ("queries.k=60", "k = 60, but the index holds 60 vectors and a vector is never its own neighbour"),
         ("queries.count=61", "count = 61; the index holds only 60 vectors."),
-        ("queries.exclude=['self', 'overlap']", "vectors have no places on the ground"),
         ("corpus.sample=61", "sample = 61; the corpus gives at most 60 vectors."),
         ("space.whiten=6", "whiten = 6; my_vectors has only 5 dimensions"),
         ("corpus.queries=nowhere.npy", "queries = 'nowhere.npy' does not exist"),

@@ -5,9 +5,11 @@ import numpy as np
 import pandas as pd
 import pytest
 
+from bench import run_suite
+from bench.__main__ import main
 from bench.hygiene import examine_features
 from bench.judge import JudgeSpec, judge_tiles
-from bench.results import StageNote
+from bench.results import QueryResult, StageNote, read_results, read_run
 from bench.stages import Base, Cache, Cut, exact_neighbours, prepare_base, prepare_tiles, without_pixels
 from bench.suite import VECTORS, BackboneEntry, CorpusSpec, QuerySpec, SpaceSpec
 from ris_core.backbone import BackboneSpec
@@ -219,3 +221,46 @@ def test_nan_is_told_by_its_row_and_leaves_no_artifact(desk: Desk, tmp_path: Pat
     with pytest.raises(CorpusError, match="vector 17 is NaN"):
         desk.prepare(npz(tmp_path, vectors=bad))
     assert not list((tmp_path / "cache").glob("features-*"))
+
+
+SUITE = """
+[corpus]
+tile_px = 16
+[backbone.colour]
+model = "colour"
+[engine.exact]
+[queries]
+count = 6
+k = 5
+[judge]
+per_label = 2
+label_depth = 4
+[measure]
+rounds = 1
+"""
+
+
+def test_suite_runs_on_a_file_of_vectors(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    monkeypatch.chdir(tmp_path)
+    monkeypatch.setattr(run_suite, "write_report", lambda folder: folder / "index.html")
+    monkeypatch.delenv("RIS_CACHE", raising=False)
+    hdf5(tmp_path, "euclidean")
+    Path("small.toml").write_text(SUITE, encoding="utf-8")
+    Path("labels.csv").write_text("\n".join(["label", *"ab" * 15]), encoding="utf-8")
+    settings = ["--set", "corpus.source=euclidean.hdf5", "--set", "corpus.labels=labels.csv"]
+    assert main(["run", "small.toml", *settings, "--run-id", "one"]) == 0
+    assert "left out   [backbone.colour], corpus.tile_px" in capsys.readouterr().err
+    folder = Path("reports/small/one")
+    record, results = read_run(folder), read_results(folder)
+    asked = [result for result in results if isinstance(result, QueryResult)]
+    assert [result.recall_ids_at_k for result in asked] == [[1.0] * 6] * 2
+    assert [(result.n, result.d, result.q, result.k) for result in asked] == [(30, 4, 6, 5)] * 2
+    assert [(result.self_first_frac, result.self_missed_frac) for result in asked] == [(None, None)] * 2
+    assert [len(result.precision["label"]) for result in asked] == [4, 4]
+    assert record.corpus["trained"] == 0
+    assert record.stage_notes[-1].notes["file_recall"] == 1
+    findings = {finding["about"]: finding for finding in record.hygiene}
+    assert findings["neighbours that the file names"]["count"] == 0
+    assert "identical tiles" not in findings

@@ -170,14 +170,14 @@ def test_metric_that_is_not_measured_any_more_is_worse() -> None:
 def test_other_work_excuses_the_longer_time_alone(
     factor: float, before: float | None, now: float | None, state: str
 ) -> None:
-    found = judge(build(other_load_frac=before), build(build_s=times(factor), other_load_frac=now))["build"]
+    found = judge(build(other_load_fracs=[before]), build(build_s=times(factor), other_load_fracs=[now]))["build"]
     assert found.state == state
     assert ("other work took 30% of the cores" in found.note) == (state == NOISY)
 
 
 def test_other_work_excuses_no_score_and_no_size() -> None:
-    assert judge(build(), build(size_bytes=2000, other_load_frac=0.9))["size"].state == WORSE
-    found = judge(query(recall_at_k=[1.0]), query(recall_at_k=[0.9], other_load_frac=0.9))
+    assert judge(build(), build(size_bytes=2000, other_load_fracs=[0.9]))["size"].state == WORSE
+    found = judge(query(recall_at_k=[1.0]), query(recall_at_k=[0.9], other_load_fracs=[0.9]))
     assert found["recall"].state == WORSE
 
 

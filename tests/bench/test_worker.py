@@ -69,6 +69,15 @@ def test_workers_load_neither_torch_nor_pytest(order: IndexOrder, monkeypatch: p
     assert "pytest" in sys.modules
 
 
+@pytest.mark.parametrize("threads", [1, 2])
+def test_every_pool_has_the_threads_of_the_cell_and_says_so(order: IndexOrder, threads: int) -> None:
+    first = Asking(queries(ROWS[:20]), 1, ExactQuery(), threads)
+    changed = IndexOrder(build_exact, order.params, threads, order.features, order.rows, order.space)
+    with Worker(changed, 60) as worker:
+        built, answered = worker.build(Rounds(rounds=1)), worker.ask(first, SINGLE, Rounds())
+    assert set(built.threads_seen.values()) == set(answered.threads_seen.values()) == {threads}
+
+
 def test_memory_counts_the_index_and_not_the_vectors(order: IndexOrder, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.syspath_prepend(Path(__file__).parent)
     engine = importlib.import_module("trouble_engine")

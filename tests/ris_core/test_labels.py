@@ -4,7 +4,7 @@ import pytest
 
 from ris_core.errors import CorpusError
 from ris_core.grid import lay_grids
-from ris_core.labels import read_labels
+from ris_core.labels import read_labels, read_vector_labels
 
 ONE = lay_grids([(40, 60)], 20, 20, half_offset=False)  # 2 rows x 3 columns
 TWO = lay_grids([(40, 60), (20, 20)], 20, 20, half_offset=False)
@@ -55,3 +55,12 @@ def test_file_that_holds_no_labels_is_refused(tmp_path: Path, text: str, word: s
 def test_missing_file_is_named(tmp_path: Path) -> None:
     with pytest.raises(CorpusError, match=r"none\.csv: does not exist"):
         read_labels(tmp_path / "none.csv", ["a.tif"], ONE)
+
+
+@pytest.mark.parametrize("text", ["label\na\n\n b \n", "n,label\n1,a\n2,\n3,b"])
+def test_vectors_have_a_label_a_line_and_may_have_none(tmp_path: Path, text: str) -> None:
+    (tmp_path / "labels.csv").write_text(text, encoding="utf-8")
+    assert read_vector_labels(tmp_path / "labels.csv", 3).tolist() == ["a", "", "b"]
+    for n in (2, 4):
+        with pytest.raises(CorpusError, match=f"labels 3 vectors, but there are {n}"):
+            read_vector_labels(tmp_path / "labels.csv", n)
