@@ -53,7 +53,7 @@ def _treat_termination_as_interrupt() -> None:
 
 
 def _run(options: argparse.Namespace) -> int:
-    from bench.repeat import repeat_suite
+    from bench.comparing.repeat import repeat_suite
     from bench.run_suite import RunOptions, run_suite
 
     chosen = RunOptions(
@@ -100,7 +100,7 @@ def _export(options: argparse.Namespace) -> int:
 
 
 def _score(options: argparse.Namespace) -> int:
-    from bench.trec_score import score_page, score_runs, write_scores
+    from bench.judging.trec_score import score_page, score_runs, write_scores
 
     scored = score_runs(options.qrels, options.runs, options.k or [10])
     if options.csv is not None:
@@ -110,8 +110,8 @@ def _score(options: argparse.Namespace) -> int:
 
 
 def _compare(options: argparse.Namespace) -> int:
-    from bench.compare import compare_runs
-    from bench.gate import gate_runs, parse_thresholds
+    from bench.comparing.compare import compare_runs
+    from bench.comparing.gate import gate_runs, parse_thresholds
 
     if not options.gate and not options.threshold:
         print(compare_runs(options.base, options.run, scores_only=options.scores_only), end="")
@@ -123,7 +123,7 @@ def _compare(options: argparse.Namespace) -> int:
 
 
 def _rank(options: argparse.Namespace) -> int:
-    from bench.rank_runs import rank_runs
+    from bench.comparing.rank_runs import rank_runs
 
     print(rank_runs(options.runs, options.out, options.recall), end="")
     return 0

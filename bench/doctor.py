@@ -9,8 +9,8 @@ from typing import Any
 import torch
 from tabulate import tabulate
 
-from bench.cpu_settings import UNTOLD, setting_words, timing_limits
 from bench.machine import describe, fingerprint, is_busy
+from bench.measuring.cpu_settings import UNTOLD, setting_words, timing_limits
 from ris_core.engines import ENGINES
 
 _EXTRAS = {

@@ -16,7 +16,7 @@ import cpuinfo
 import psutil
 import threadpoolctl
 
-from bench.cpu_settings import read_settings
+from bench.measuring.cpu_settings import read_settings
 
 # What decides how fast the kernels of BLAS, faiss, torch and FALCONN run; and whether there is a host we cannot see.
 FLAGS = (
@@ -37,9 +37,9 @@ def fingerprint() -> dict[str, Any]:
 
     Returns:
         ``cpu`` (model, architecture, flags, physical, logical and usable cores, and what
-        `bench.cpu_settings.read_settings` finds), ``memory_gib``, ``load_average`` (1, 5, 15 minutes), ``system``,
-        ``kernel``, ``python``, ``versions``, ``blas`` (pools and their threads), ``gpu`` (or None) and ``commit`` (or
-        None outside a checkout).
+        `bench.measuring.cpu_settings.read_settings` finds), ``memory_gib``, ``load_average`` (1, 5, 15 minutes),
+        ``system``, ``kernel``, ``python``, ``versions``, ``blas`` (pools and their threads), ``gpu`` (or None) and
+        ``commit`` (or None outside a checkout).
     """
     gpu = _gpu()  # first: it loads torch, whose BLAS and OpenMP pools are then seen
     return {

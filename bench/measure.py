@@ -14,14 +14,14 @@ from typing import Any
 import numpy as np
 
 from bench.cells import BuildCell, Cell, IndexKey, QueryCell
-from bench.clock import ONCE, SINGLE, Asking, Rounds
-from bench.null_engine import NullParams, build_null
-from bench.other_load import LoadMeter
+from bench.measuring.clock import ONCE, SINGLE, Asking, Rounds
+from bench.measuring.null_engine import NullParams, build_null
+from bench.measuring.other_load import LoadMeter
+from bench.measuring.worker import IndexOrder, Worker
 from bench.results import BuildResult, QueryResult
 from bench.scoring import Scorer
 from bench.stages import Asked, Base
 from bench.suite import AS_PUBLISHED, MeasureSpec
-from bench.worker import IndexOrder, Worker
 from ris_core.engines import ENGINES
 from ris_core.engines.contract import EngineKind
 from ris_core.records import Hits
@@ -225,5 +225,5 @@ class _Load:
         self._before_s -= worker.used_cpu_s()
 
     def read(self) -> float | None:
-        """See `bench.other_load.LoadMeter.read`."""
+        """See `bench.measuring.other_load.LoadMeter.read`."""
         return self._meter.read(time.process_time() - self._before_s)

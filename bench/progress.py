@@ -7,9 +7,9 @@ from typing import TextIO
 import numpy as np
 
 from bench.cells import Cell
-from bench.inference import median_time
-from bench.other_load import is_noisy
+from bench.measuring.other_load import is_noisy
 from bench.results import OK, SKIPPED, BuildResult, Result, StageNote
+from bench.scores.inference import median_time
 from bench.suite import SCENE, SINGLE, CorpusSpec, Suite
 
 _UNITS = ((1e-6, 1e9, "ns"), (1e-3, 1e6, "us"), (1.0, 1e3, "ms"), (float("inf"), 1.0, "s"))

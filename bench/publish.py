@@ -6,9 +6,9 @@ import shutil
 from pathlib import Path
 from typing import Any
 
-from bench.provenance_table import without_path
 from bench.report import write_report
 from bench.results import CELLS, HITS, RunRecord, read_run, write_run
+from bench.tables.provenance_table import without_path
 from ris_core.artifacts import disk_error
 from ris_core.errors import ArtifactError
 

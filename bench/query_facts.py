@@ -3,9 +3,9 @@
 import numpy as np
 import pandas as pd
 
-from bench.geometry import local_intrinsic_dimension, mean_distances, relative_contrast
-from bench.judgments import JUDGED, TIMED, Judgments
-from bench.score import RELATIVE_TOLERANCE
+from bench.judging.judgments import JUDGED, TIMED, Judgments
+from bench.scores.geometry import local_intrinsic_dimension, mean_distances, relative_contrast
+from bench.scores.score import RELATIVE_TOLERANCE
 from bench.stages import Asked, Base, exact_neighbours
 from ris_core.records import PADDING_ID, Hits
 

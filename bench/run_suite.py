@@ -20,10 +20,10 @@ from bench.progress import Progress, plan_lines
 from bench.report import write_report
 from bench.results import CELLS, FAILED, read_results
 from bench.run_folder import DIED, bare_result, died_cells, find_run, new_run
-from bench.run_tables import TABLES
 from bench.session import Session
 from bench.suite import Suite
 from bench.suite_file import find_suite, read_suite
+from bench.tables.run_tables import TABLES
 from ris_core.artifacts import disk_error, exclusive
 from ris_core.errors import RisError, SuiteError
 

@@ -12,9 +12,8 @@ from typing import Any
 import numpy as np
 
 from bench.cells import BuildCell, Cell, QueryCell
-from bench.exclusion import excluded_rows
 from bench.hygiene import examine_features, examine_tiles
-from bench.judge import Judgments, judge_tiles, main_labels
+from bench.judging.judge import Judgments, judge_tiles, main_labels
 from bench.measure import Measurer
 from bench.query_facts import query_facts
 from bench.results import (
@@ -31,11 +30,12 @@ from bench.results import (
     write_result,
 )
 from bench.run_folder import mark_ended, now, update_run
-from bench.run_tables import JUDGMENTS, LOGS, QUERIES
+from bench.scores.exclusion import excluded_rows
 from bench.scoring import Scorer
 from bench.stages import Base, Cache, Cut, draw_query_rows, prepare_base, prepare_tiles, without_pixels
 from bench.suite import SELF, Suite
 from bench.suite_faults import corpus_faults, feature_widths
+from bench.tables.run_tables import JUDGMENTS, LOGS, QUERIES
 from ris_core.artifacts import disk_error
 from ris_core.errors import CorpusError, SuiteError
 from ris_core.records import Hits, Tiles

@@ -16,11 +16,11 @@ from typing import Any
 
 import numpy as np
 
-from bench.answers import check_answers
-from bench.exclusion import block_codes
-from bench.judge import main_labels
+from bench.judging.judge import main_labels
 from bench.results import StageNote
-from bench.score import bootstrap_interval, knn_correct
+from bench.scores.answers import check_answers
+from bench.scores.exclusion import block_codes
+from bench.scores.score import bootstrap_interval, knn_correct
 from bench.suite import SCENE, BackboneEntry, CorpusSpec, QuerySpec, SpaceSpec
 from bench.vector_corpus import (
     comparable_neighbours,

@@ -9,7 +9,7 @@ import json
 from pathlib import Path
 from typing import Any, Final, Literal
 
-from bench.judge import JudgeSpec
+from bench.judging.judge import JudgeSpec
 from ris_core.backbone import BackboneSpec
 from ris_core.engines import ENGINES
 from ris_core.recipe import DinoRecipe

@@ -9,7 +9,7 @@ from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
 from typing import Any, TypeVar
 
-from bench.judge import JudgeSpec
+from bench.judging.judge import JudgeSpec
 from bench.suite import (
     SCENE,
     SELF,

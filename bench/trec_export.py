@@ -4,10 +4,10 @@ from pathlib import Path
 
 import numpy as np
 
-from bench.judgments import Judgments
+from bench.judging.judgments import Judgments
+from bench.judging.trec import write_qrels, write_run
 from bench.results import OK, QueryResult, cell_slug, read_results, read_run
-from bench.run_tables import JUDGMENTS
-from bench.trec import write_qrels, write_run
+from bench.tables.run_tables import JUDGMENTS
 from ris_core.artifacts import disk_error
 from ris_core.errors import ArtifactError
 from ris_core.records import PADDING_ID, Hits

@@ -8,8 +8,8 @@ from typing import Any
 import numpy as np
 import pandas as pd
 
-from bench.answers import check_answers
-from bench.score import recall_at_k
+from bench.scores.answers import check_answers
+from bench.scores.score import recall_at_k
 from bench.suite import CorpusSpec
 from ris_core.errors import CorpusError
 from ris_core.labels import read_vector_labels

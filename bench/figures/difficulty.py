@@ -11,7 +11,6 @@ from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 from matplotlib.lines import Line2D
 
-from bench.difficulty_table import SELF
 from bench.figures.precision import with_variants
 from bench.figures.recall import SETTING, setting_label, varying_settings
 from bench.figures.style import (
@@ -28,6 +27,7 @@ from bench.figures.style import (
     span,
     variant_colours,
 )
+from bench.tables.difficulty_table import SELF
 
 _MOST_SETTINGS = 6
 _MARKERS = ("o", "s", "^", "D", "v", "P")

@@ -29,7 +29,7 @@ from bench.figures.style import (
     span,
     variant_colours,
 )
-from bench.judgments import STRATA
+from bench.judging.judgments import STRATA
 
 BOUNDS: dict[str, Any] = {RANDOM: ":", CEILING: "--"}  # rows of the tables that are no engine, and their line styles
 _PUBLISHED = "published_"

@@ -26,7 +26,7 @@ def draw_ratios(table: Path) -> Figure | None:
     """Ratio of both runs' medians with its 95 % interval, a panel for queries and one for builds, cells sorted by it.
 
     Args:
-        table: CSV of verdicts, as `bench.gate.Gate.table` has them; of several pairs of runs in one.
+        table: CSV of verdicts, as `bench.comparing.gate.Gate.table` has them; of several pairs of runs in one.
 
     Returns:
         The figure; None when no time was compared.

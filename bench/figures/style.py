@@ -14,7 +14,7 @@ from matplotlib.figure import Figure
 from matplotlib.layout_engine import ConstrainedLayoutEngine
 from matplotlib.ticker import FixedFormatter, FixedLocator, NullLocator
 
-from bench.table import read_table
+from bench.tables.table import read_table
 
 INK, SOFT, FAINT = "#222222", "#5f5f5f", "#c9c9c9"
 RIGHT, WRONG, QUERY = "#0173b2", "#de8f05", "#222222"

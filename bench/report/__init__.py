@@ -7,16 +7,16 @@ import pandas as pd
 from bench.figures import PICTURES, Answers, Drawn, draw_figures, draw_pictures, draw_places
 from bench.figures.precision import read_averages
 from bench.figures.style import CORRECTED, EXACT, read_cells
-from bench.judgments import Judgments
+from bench.judging.judgments import Judgments
 from bench.machine import describe
-from bench.provenance_table import trace_words
 from bench.report.hygiene_sentences import hygiene_results
 from bench.report.page import Contents, render_page, searched_things
 from bench.report.sentences import key_results
 from bench.results import OK, QueryResult, Result, RunRecord, read_results, read_run
-from bench.run_tables import JUDGMENTS, TABLES, run_tables
-from bench.table import read_table, write_table
-from bench.table_schemas import CAPTIONS
+from bench.tables.provenance_table import trace_words
+from bench.tables.run_tables import JUDGMENTS, TABLES, run_tables
+from bench.tables.table import read_table, write_table
+from bench.tables.table_schemas import CAPTIONS
 from ris_core.artifacts import disk_error
 from ris_core.errors import ArtifactError
 from ris_core.records import Tiles

@@ -11,15 +11,15 @@ import jinja2
 import pandas as pd
 from PIL import Image
 
-from bench.cpu_settings import timing_limits
 from bench.figures import Drawn
 from bench.machine import describe, is_busy
-from bench.other_load import NOISY_FRAC
-from bench.provenance_table import LOADED_CELLS, NOISY_CELLS
+from bench.measuring.cpu_settings import timing_limits
+from bench.measuring.other_load import NOISY_FRAC
 from bench.report.sentences import Finding
 from bench.results import OK, Result, RunRecord
-from bench.table import page_of
-from bench.table_schemas import CAPTIONS
+from bench.tables.provenance_table import LOADED_CELLS, NOISY_CELLS
+from bench.tables.table import page_of
+from bench.tables.table_schemas import CAPTIONS
 from ris_core.vector_files import is_vector_file
 
 _TEMPLATES = Path(__file__).parents[1] / "templates"

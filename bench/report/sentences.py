@@ -12,11 +12,11 @@ from pathlib import Path
 import numpy as np
 import pandas as pd
 
-from bench.difference_table import ALL, APPROXIMATION, BACKBONES, HIGHER, LOWER, NOT_SHOWN, SLIP
 from bench.figures.precision import BOUNDS, read_averages
 from bench.figures.style import CEILING, CORRECTED, EXACT, RANDOM, count, milliseconds, read_cells, read_rows
-from bench.inference import ALPHA
-from bench.judgments import STRATA
+from bench.judging.judgments import STRATA
+from bench.scores.inference import ALPHA
+from bench.tables.difference_table import ALL, APPROXIMATION, BACKBONES, HIGHER, LOWER, NOT_SHOWN, SLIP
 
 GOOD_RECALL = 0.9  # what "fast enough and still right" means in the sentences
 _GOOD = f"{GOOD_RECALL * 100:.0f} %"

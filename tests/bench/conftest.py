@@ -1,4 +1,4 @@
-"""Tables of an imaginary run, written as `bench.table` writes them: no stage has to run to draw a page."""
+"""Tables of an imaginary run, written as `bench.tables.table` writes them: no stage has to run to draw a page."""
 
 import shutil
 from collections.abc import Callable
@@ -9,12 +9,12 @@ import numpy as np
 import pandas as pd
 import pytest
 
-from bench.difference_table import difference_table
-from bench.provenance_table import provenance_table
-from bench.ranking import ranking_table
 from bench.results import BuildResult, QueryResult, RunRecord, write_result, write_run
-from bench.table import typed, write_table
-from bench.table_schemas import SCHEMAS
+from bench.tables.difference_table import difference_table
+from bench.tables.provenance_table import provenance_table
+from bench.tables.ranking import ranking_table
+from bench.tables.table import typed, write_table
+from bench.tables.table_schemas import SCHEMAS
 
 BACKBONES = {"tiny": 0.86, "mini": 0.74, "colour": 0.62}
 CELLS = {"exact": "{}/exact/corrected/single", "falconn": "{}/falconn/cross_polytope-5-12/20/corrected/single"}

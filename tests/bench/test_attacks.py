@@ -12,10 +12,11 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from bench.answers import Answers, check_answers
-from bench.places import countable, share_of
-from bench.revisited import PairLabels, judge_setup, revisited_average_precision, revisited_precision_at_k
-from bench.score import (
+from bench.judging.trec import read_run, write_run
+from bench.scores.answers import Answers, check_answers
+from bench.scores.places import countable, share_of
+from bench.scores.revisited import PairLabels, judge_setup, revisited_average_precision, revisited_precision_at_k
+from bench.scores.score import (
     average_precision,
     bootstrap_interval,
     id_recall_at_k,
@@ -25,7 +26,6 @@ from bench.score import (
     precision_at_k,
     recall_at_k,
 )
-from bench.trec import read_run, write_run
 from ris_core.engines.exact import ExactParams, ExactQuery, build_exact
 from ris_core.errors import SearchError
 from ris_core.records import PADDING_ID, Features, Hits

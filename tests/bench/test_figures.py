@@ -27,7 +27,7 @@ from bench.figures.style import (
     scale_times,
     variant_colours,
 )
-from bench.table import read_table, write_table
+from bench.tables.table import read_table, write_table
 from ris_core.errors import ArtifactError
 from ris_core.records import Tiles
 

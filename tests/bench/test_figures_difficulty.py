@@ -4,7 +4,7 @@ import pandas as pd
 import pytest
 
 from bench.figures.difficulty import chosen_settings, draw_leakage, draw_lid, read_settings
-from bench.table import read_table, write_table
+from bench.tables.table import read_table, write_table
 
 
 def test_settings_are_spread_over_the_order_of_recall(whole_tables: Path) -> None:

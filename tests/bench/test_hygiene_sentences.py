@@ -1,7 +1,7 @@
 from pathlib import Path
 
 from bench.report.hygiene_sentences import hygiene_results
-from bench.table import read_table, write_table
+from bench.tables.table import read_table, write_table
 
 
 def test_what_counts_something_is_told_and_the_worst_backbone_speaks(whole_tables: Path) -> None:

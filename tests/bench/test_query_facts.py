@@ -4,7 +4,7 @@ import numpy as np
 import pandas as pd
 import pytest
 
-from bench.judgments import Judgments
+from bench.judging.judgments import Judgments
 from bench.query_facts import COLUMNS, query_facts
 from bench.stages import Asked, Base, exact_neighbours
 from ris_core.records import Features

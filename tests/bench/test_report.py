@@ -9,13 +9,13 @@ import pandas as pd
 import pytest
 
 from bench.figures import FIGURES, PICTURES
-from bench.judgments import Judgments
-from bench.provenance_table import LOADED_CELLS, NOISY_CELLS
+from bench.judging.judgments import Judgments
 from bench.report import chosen_answers, write_report
 from bench.report.page import CHAPTERS, compared_words, noise_words, status_words
 from bench.report.sentences import evidence, key_results, p_words, signed, times_words
 from bench.results import OK, QueryResult, StageNote, read_results, read_run, write_result, write_run
-from bench.table import read_table, write_table
+from bench.tables.provenance_table import LOADED_CELLS, NOISY_CELLS
+from bench.tables.table import read_table, write_table
 from ris_core.errors import ArtifactError
 from ris_core.records import Tiles
 

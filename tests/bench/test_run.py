@@ -410,6 +410,19 @@ def test_plain_pytest_collects_and_measures_the_same_cells(desk: Path, capsys: p
     assert "unknown key 'x'" in capsys.readouterr().err
 
 
+def test_cells_side_by_side_are_refused(desk: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    class Xdist:
+        """What pytest-xdist tells its workers by."""
+
+        @pytest.hookimpl(tryfirst=True)
+        def pytest_configure(self, config: pytest.Config) -> None:
+            config.workerinput = {}  # type: ignore[attr-defined]
+
+    arguments = [bench_cells.__file__, "-c", "/dev/null", "-q", "-p", "no:cacheprovider", "--suite", "small.toml"]
+    assert pytest.main(arguments, plugins=[Xdist()]) == pytest.ExitCode.USAGE_ERROR
+    assert "spoil each other's times" in capsys.readouterr().err
+
+
 def test_run_leaves_the_users_pytest_settings_alone(desk: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     (desk / "pytest.ini").write_text("[pytest]\naddopts = --no-such-option\n", encoding="utf-8")
     monkeypatch.setenv("PYTEST_ADDOPTS", "--no-such-option")

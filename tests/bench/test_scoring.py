@@ -7,7 +7,7 @@ import numpy as np
 import pandas as pd
 import pytest
 
-from bench.judgments import QUERY_COLUMNS, Judgments
+from bench.judging.judgments import QUERY_COLUMNS, Judgments
 from bench.scoring import Scorer
 from bench.stages import Asked, Base, exact_neighbours
 from bench.suite import CorpusSpec, QuerySpec

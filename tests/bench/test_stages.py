@@ -121,6 +121,25 @@ def test_split_that_leaves_nothing_is_refused(desk: Desk, corpus: CorpusSpec) ->
         prepare_tiles(desk.cache, CorpusSpec(source=corpus.source, tile_px=16, train_frac=0.01))
 
 
+def test_split_by_blocks_tears_no_block_apart() -> None:
+    blocks = np.repeat(np.arange(10), [1, 2, 3, 4, 5, 5, 4, 3, 2, 1])
+    trained, searched = split_rows(30, 0.5, 0, blocks)
+    assert not set(blocks[trained]) & set(blocks[searched])
+    assert np.sort(np.concatenate([trained, searched])).tolist() == list(range(30))
+    assert abs(len(trained) - 15) <= 2  # half of the largest block at most
+    assert split_rows(30, 0.5, 1, blocks)[0].tolist() != trained.tolist()
+
+
+def test_tiles_of_one_block_of_ground_lie_in_one_half(desk: Desk) -> None:
+    scene = CorpusSpec(scene_px=512, tile_px=32, train_frac=0.5, split_block_px=128)
+    cut = prepare_tiles(desk.cache, scene)
+    places = (cut.tiles.table[["row_px", "col_px"]].to_numpy() + 16) // 128
+    halves = [{tuple(place) for place in places[rows]} for rows in (cut.train_rows, cut.base_rows)]
+    assert halves[0]
+    assert halves[1]
+    assert not halves[0] & halves[1]
+
+
 def test_split_depends_on_the_seed_alone() -> None:
     first, again, other = (split_rows(100, 0.5, seed)[0].tolist() for seed in (1, 1, 2))
     assert first == again != other

@@ -6,9 +6,9 @@ import pandas as pd
 import pytest
 from ir_measures import P
 
-from bench.judgments import Judgments
+from bench.judging.judgments import Judgments
+from bench.judging.trec import read_qrels, read_run
 from bench.results import QueryResult, write_result
-from bench.trec import read_qrels, read_run
 from bench.trec_export import export_run
 from ris_core.errors import ArtifactError
 

@@ -8,7 +8,7 @@ import pytest
 from bench import run_suite
 from bench.__main__ import main
 from bench.hygiene import examine_features
-from bench.judge import JudgeSpec, judge_tiles
+from bench.judging.judge import JudgeSpec, judge_tiles
 from bench.results import QueryResult, StageNote, read_results, read_run
 from bench.stages import Base, Cache, Cut, exact_neighbours, prepare_base, prepare_tiles, without_pixels
 from bench.suite import VECTORS, BackboneEntry, CorpusSpec, QuerySpec, SpaceSpec

@@ -305,7 +305,7 @@ def test_falconn_storages_by_hand(storage: str, bits: int, table: int) -> None:
 _GROWTH = """
 import sys
 import numpy as np
-from bench.process_memory import read_memory
+from bench.measuring.process_memory import read_memory
 from ris_core.engines.falconn import FalconnParams, build_falconn, theoretical_bytes
 base = np.random.default_rng(0).standard_normal((30_000, 32), dtype=np.float32)
 params = FalconnParams(family="hyperplane", tables=40, hash_bits=14, storage=sys.argv[1])

@@ -1,0 +1,1 @@
+"""Who is relevant to whom: judges, judgments, and their TREC files."""

@@ -1,0 +1,316 @@
+"""A process of its own for what is measured: an engine that hangs, crashes or eats memory costs its cell and no other.
+
+The processes are forked from a server that has imported the engines and done nothing yet, so that a fresh one costs
+tens of milliseconds, inherits no threads, no caches and no heap of the harness, and reads its vectors itself.
+"""
+
+import contextlib
+import dataclasses
+import gc
+import multiprocessing
+import os
+import signal
+import threading
+import time
+import traceback
+from collections.abc import Callable
+from multiprocessing.connection import Connection
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+
+from bench.measuring.clock import ONCE, SINGLE, Asking, Rounds, time_builds, time_queries
+from bench.measuring.process_memory import read_memory, reset_peak
+from bench.measuring.threads import limited_threads
+from ris_core.engines.contract import Engine
+from ris_core.errors import RisError, SearchError
+from ris_core.records import Features
+from ris_core.space import Space
+
+_SERVER = multiprocessing.get_context("forkserver")
+_SERVER.set_forkserver_preload([__name__, "ris_core.engines"])
+_DYING_S = 10.0  # a killed process is gone long before
+
+
+@dataclasses.dataclass(frozen=True, eq=False)
+class IndexOrder:
+    """What a worker builds.
+
+    Attributes:
+        build: A module-level function, as `ris_core.engines.contract.EngineKind.build`.
+        params: The build parameters.
+        threads: Threads to build with.
+        features: The raw features' ``features.npy``.
+        rows: (n,) rows of that file which are indexed.
+        space: Folder of the fitted space.
+    """
+
+    build: Callable[[np.ndarray, Any, int], Engine]
+    params: Any
+    threads: int
+    features: Path
+    rows: np.ndarray
+    space: Path
+
+
+@dataclasses.dataclass(frozen=True, eq=False)
+class Built:
+    """What building took in one process.
+
+    Attributes:
+        build_s: Seconds of each round.
+        load_s: Seconds to read the vectors.
+        transform_s: Seconds to bring them into the space.
+        ready_s: Seconds of the first query of the last index.
+        slow: Whether builds are slow, see `bench.suite.MeasureSpec`.
+        size_bytes: The index' own bytes.
+        derived: What the engine derived from its parameters.
+        threads_seen: Pools and their threads while the clock ran.
+    """
+
+    build_s: list[float]
+    load_s: float
+    transform_s: float
+    ready_s: float
+    slow: bool
+    size_bytes: int
+    derived: dict[str, Any]
+    threads_seen: dict[str, int]
+
+
+@dataclasses.dataclass(frozen=True, eq=False)
+class Answered:
+    """What asking took in one process.
+
+    Attributes:
+        rows: (q, k) int64 rows of the base, as the engine gave them.
+        times_s: Seconds; one a query in single mode, one a pass over all queries in batch mode.
+        threads_seen: Pools and their threads while the clock ran.
+    """
+
+    rows: np.ndarray
+    times_s: list[float]
+    threads_seen: dict[str, int]
+
+
+class Bench:
+    """What lives in the worker: the vectors, and an index over them. Its methods are what a `Worker` can be asked."""
+
+    def __init__(self, order: IndexOrder) -> None:
+        self._order = order
+        start = time.perf_counter()
+        raw = Features(np.ascontiguousarray(np.load(order.features, mmap_mode="r")[order.rows]), order.rows)
+        loaded = time.perf_counter()
+        self._base = Space.open(order.space).apply(raw).values
+        self._base.setflags(write=False)  # an engine that changed its vectors would change what it is held against
+        self._disk_bytes = raw.values.nbytes
+        self._load_s, self._transform_s = loaded - start, time.perf_counter() - loaded
+        self._engine: Engine | None = None
+
+    def build(self, rounds: Rounds, first: Asking | None) -> Built:
+        """Build the index under the clock; ``first`` is the query of a fresh index."""
+        with limited_threads(self._order.threads) as seen:
+            self._engine, times_s, slow = time_builds(self._make, rounds)
+            ready_s = time_queries(self._engine, first, SINGLE, ONCE)[1][0] if first else float("nan")
+        derived = dict(self._engine.derived())
+        size_bytes = int(self._engine.size_bytes())
+        return Built(times_s, self._load_s, self._transform_s, ready_s, slow, size_bytes, derived, seen)
+
+    def ask(self, asking: Asking, mode: str, rounds: Rounds) -> Answered:
+        """Ask the index under the clock."""
+        with limited_threads(asking.threads) as seen:
+            rows, times_s = time_queries(self._made(), asking, mode, rounds)
+        return Answered(rows, times_s, seen)
+
+    def answer(self, asking: Asking) -> np.ndarray:
+        """(q, k) rows, off the clock."""
+        with limited_threads(asking.threads):
+            return self._made().search(asking.queries, asking.k, asking.params, asking.threads)[0]
+
+    def candidates(self, asking: Asking) -> np.ndarray | None:
+        """(q,) rows examined for each query, off the clock."""
+        return self._made().candidates(asking.queries, asking.params)
+
+    def memory(self, first: Asking) -> dict[str, int | None]:
+        """What building an index and asking it adds to this process, which has done nothing else yet."""
+        gc.collect()
+        can_reset, before = reset_peak(), read_memory()
+        with limited_threads(self._order.threads):
+            engine = self._made()
+            built = read_memory()
+            engine.search(first.queries, first.k, first.params, first.threads)
+        after = read_memory()
+        known = before.anonymous_bytes is not None and built.anonymous_bytes is not None
+        return {
+            "peak_rss_bytes": after.peak_rss_bytes if can_reset else None,
+            "start_rss_bytes": before.rss_bytes,
+            "anon_growth_bytes": built.anonymous_bytes - before.anonymous_bytes if known else None,  # type: ignore[operator]
+            "vector_bytes": self._base.nbytes,
+            "size_bytes": int(engine.size_bytes()),
+            "disk_bytes": self._disk_bytes,
+        }
+
+    def cpu_s(self) -> float:
+        """CPU seconds that this process has used."""
+        return time.process_time()
+
+    def _make(self) -> Engine:
+        return self._order.build(self._base, self._order.params, self._order.threads)
+
+    def _made(self) -> Engine:
+        if self._engine is None:
+            self._engine = self._make()
+        return self._engine
+
+
+class WorkerError(SearchError):
+    """A cell was not measured: its process raised an error, died, or took too long."""
+
+
+class _RemoteError(Exception):
+    """The traceback of an error in the worker, as text."""
+
+
+class Worker:
+    """One process with a `Bench` in it; close it when done.
+
+    Args:
+        order: The index to build.
+        timeout_s: Seconds after which the process is killed, counted from its start, or from `begin`.
+    """
+
+    def __init__(self, order: IndexOrder, timeout_s: float) -> None:
+        self._timeout_s = timeout_s
+        self._here, there = _SERVER.Pipe()
+        self._process = _SERVER.Process(target=_serve, args=(there, order), name="ris-bench worker", daemon=True)
+        self._process.start()
+        there.close()
+        self._deadline, self._cpu_before_s = time.monotonic() + timeout_s, 0.0
+        try:
+            self._receive("reading its vectors")
+        except BaseException:
+            self.close()
+            raise
+
+    @property
+    def pid(self) -> int:
+        """Its process."""
+        return self._process.pid or 0
+
+    def begin(self) -> None:
+        """Start the time limit and the count of CPU seconds anew, for the next cell."""
+        self._deadline = time.monotonic() + self._timeout_s
+        self._cpu_before_s = self._cpu_s()
+
+    def build(self, rounds: Rounds, first: Asking | None = None) -> Built:
+        """See `Bench.build`; so for all methods below."""
+        return self._call("build", "building", rounds, first)
+
+    def ask(self, asking: Asking, mode: str, rounds: Rounds) -> Answered:
+        """See `Bench.ask`."""
+        return self._call("ask", "searching", asking, mode, rounds)
+
+    def answer(self, asking: Asking) -> np.ndarray:
+        """See `Bench.answer`."""
+        return self._call("answer", "searching", asking)
+
+    def candidates(self, asking: Asking) -> np.ndarray | None:
+        """See `Bench.candidates`."""
+        return self._call("candidates", "counting candidates", asking)
+
+    def memory(self, first: Asking) -> dict[str, int | None]:
+        """See `Bench.memory`."""
+        return self._call("memory", "having its memory measured", first)
+
+    def used_cpu_s(self) -> float:
+        """CPU seconds that the process has used for this cell."""
+        return self._cpu_s() - self._cpu_before_s
+
+    def close(self) -> None:
+        """End the process, whatever it is doing."""
+        self._here.close()
+        self._process.kill()
+        self._process.join(_DYING_S)
+
+    def __enter__(self) -> "Worker":
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        self.close()
+
+    def _cpu_s(self) -> float:
+        return self._call("cpu_s", "telling its CPU time")
+
+    def _call(self, method: str, doing: str, *arguments: Any) -> Any:
+        with contextlib.suppress(BrokenPipeError, ConnectionResetError):  # it is dead: receiving tells of what
+            self._here.send((method, arguments))
+        return self._receive(doing)
+
+    def _receive(self, doing: str) -> Any:
+        """The worker's reply.
+
+        Raises:
+            WorkerError: If there is none: the process raised, died, or was killed for taking too long.
+        """
+        try:
+            if not self._here.poll(max(0.0, self._deadline - time.monotonic())):
+                self.close()
+                raise WorkerError(
+                    f"took longer than measure.timeout_s = {self._timeout_s:g} s and was killed while {doing}. "
+                    "Raise timeout_s in [measure], or ask less of the engine."
+                )
+            is_good, reply, text = self._here.recv()
+        except (EOFError, ConnectionResetError):
+            self._process.join(_DYING_S)
+            raise WorkerError(f"its process died of {death_words(self._process.exitcode)} while {doing}.") from None
+        if not is_good:
+            raise WorkerError(reply) from _RemoteError(text)
+        return reply
+
+
+def death_words(exitcode: int | None) -> str:
+    """What a process died of: ``SIGSEGV (Segmentation fault)``, ``exit status 3``."""
+    if exitcode is None or exitcode >= 0:
+        return f"exit status {exitcode}"
+    try:
+        name = signal.Signals(-exitcode).name
+    except ValueError:
+        return f"signal {-exitcode}"
+    hint = "killed, mostly for want of memory" if -exitcode == signal.SIGKILL else signal.strsignal(-exitcode)
+    return f"{name} ({hint})"
+
+
+def _serve(there: Connection, order: IndexOrder) -> None:
+    """The worker's life: one reply for the vectors, then one for each call, until nobody listens any more."""
+    signal.signal(signal.SIGINT, signal.SIG_IGN)  # Ctrl-C is for the harness, which ends its workers
+    threading.Thread(target=_die_with_parent, daemon=True).start()
+    gc.freeze()  # what the server imported is no garbage: looking at it before each measurement would copy its pages
+    bench: Bench | None = None
+
+    def handle() -> Any:
+        nonlocal bench
+        if bench is None:
+            bench = Bench(order)
+            return None
+        method, arguments = there.recv()
+        return getattr(bench, method)(*arguments)
+
+    with contextlib.suppress(EOFError, BrokenPipeError, ConnectionResetError):
+        while True:
+            try:
+                reply = (True, handle(), "")
+            except EOFError:
+                raise
+            except RisError as error:
+                reply = (False, str(error), "")
+            except Exception as error:  # noqa: BLE001 - whatever an engine raises is its cell's reason
+                reply = (False, f"{type(error).__name__}: {error}", traceback.format_exc())
+            there.send(reply)
+
+
+def _die_with_parent() -> None:
+    parent = multiprocessing.parent_process()
+    if parent is not None:
+        parent.join()
+        os._exit(1)

@@ -1,0 +1,1 @@
+"""Numbers from answers: measures, intervals and tests, geometry of queries. Nothing here knows suites or runs."""

@@ -1,0 +1,1 @@
+"""The CSV tables of a run, and the pages that people read of them."""

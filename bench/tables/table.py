@@ -1,0 +1,303 @@
+"""Tables on disk: CSV with a checked schema, and beside it Markdown and LaTeX for people.
+
+`build_tables` makes all tables of a run. The CSV holds everything, in the schema of `bench.tables.table_schemas`; the
+page (Markdown, LaTeX) shows what a reader compares, with three significant digits.
+"""
+
+import csv
+from collections.abc import Callable, Mapping, Sequence
+from pathlib import Path
+from types import MappingProxyType
+from typing import Any
+
+import numpy as np
+import pandas as pd
+from tabulate import tabulate
+
+from bench.judging.judgments import Judgments
+from bench.results import BuildResult, QueryResult
+from bench.tables.cheapest_table import cheapest_page, cheapest_table
+from bench.tables.cost_table import (
+    memory_page,
+    memory_table,
+    runtime_table,
+    runtimes_page,
+    setting_table,
+    settings_page,
+)
+from bench.tables.difference_table import difference_table, differences_page
+from bench.tables.difficulty_table import (
+    NOTHING_KNOWN,
+    DataFacts,
+    difficulty_page,
+    difficulty_table,
+    geometry_table,
+    hygiene_page,
+    hygiene_table,
+    leakage_page,
+    leakage_table,
+    lid_page,
+    lid_table,
+)
+from bench.tables.precision_table import averages_page, precision_averages, precision_page, precision_table
+from bench.tables.ranking import ranking_page, ranking_table
+from bench.tables.table_schemas import SCHEMAS, TEXT, WHOLE
+from bench.tables.training_table import loss_table, losses_page, model_table
+from ris_core.artifacts import disk_error
+from ris_core.errors import ArtifactError
+
+# How a table is turned into the page that people read; the others are shown as they are.
+PAGES: dict[str, Callable[[pd.DataFrame], pd.DataFrame]] = {
+    "runtimes": runtimes_page,
+    "losses": losses_page,
+    "nn_precision": precision_page,
+    "nn_precision_averages": averages_page,
+    "lsh_parameters": settings_page,
+    "cheapest_settings": cheapest_page,
+    "memory": memory_page,
+    "differences": differences_page,
+    "ranking": ranking_page,
+    "recall_by_difficulty": difficulty_page,
+    "recall_over_lid": lid_page,
+    "spatial_leakage": leakage_page,
+    "data_hygiene": hygiene_page,
+}
+_LONG_ROWS = 40  # a LaTeX table with more rows runs over pages
+_WIDE_COLUMNS = 7
+_LONG_TEXT, _TEXT_SHARE = 60, 0.6  # characters; of the line, for all columns with longer texts together
+_LATEX = str.maketrans(
+    {
+        "\\": r"\textbackslash{}",
+        "&": r"\&",
+        "%": r"\%",
+        "$": r"\$",
+        "#": r"\#",
+        "_": r"\_",
+        "{": r"\{",
+        "}": r"\}",
+        "~": r"\textasciitilde{}",
+        "^": r"\textasciicircum{}",
+        "<": r"\textless{}",
+        ">": r"\textgreater{}",
+        "|": r"\textbar{}",
+        '"': r"\textquotedbl{}",
+        "[": "{[}",  # a cell that begins with a bracket is no argument of the line break before it
+    }
+)
+
+
+def build_tables(
+    results: Sequence[BuildResult | QueryResult],
+    judgments: Judgments | None,
+    notes: Mapping[str, Mapping[str, Any]],
+    logs: Mapping[str, Path],
+    data: DataFacts = NOTHING_KNOWN,
+    overhead: Mapping[str, Sequence[Sequence[float]]] = MappingProxyType({}),
+) -> dict[str, pd.DataFrame]:
+    """Every table of a run by name, in the order of a report.
+
+    Args:
+        results: The cells' results, in the suite's order.
+        judgments: What the cells were judged by, or None.
+        notes: For each backbone, facts under the names of the columns of ``models``.
+        logs: For each backbone that was trained, the ``log.txt`` of its checkpoint.
+        data: What is known of its queries and tiles.
+        overhead: What the harness itself takes, as `bench.results.RunRecord` has it.
+
+    Raises:
+        ArtifactError: If a log cannot be read.
+    """
+    builds = [result for result in results if isinstance(result, BuildResult)]
+    queries = [result for result in results if isinstance(result, QueryResult)]
+    precision = precision_table(queries, judgments)
+    settings = typed(setting_table(builds, queries, overhead), "lsh_parameters", "lsh_parameters")
+    tables = {
+        "nn_precision_averages": precision_averages(precision),
+        "nn_precision": precision,
+        "differences": difference_table(queries),
+        "lsh_parameters": settings,
+        "cheapest_settings": cheapest_table(settings),
+        "ranking": ranking_table(settings),
+        "memory": memory_table(builds),
+        "runtimes": runtime_table(builds, queries, notes, logs),
+        "recall_by_difficulty": difficulty_table(queries, data),
+        "recall_over_lid": lid_table(queries, data),
+        "spatial_leakage": leakage_table(queries, _depths(judgments)),
+        "query_geometry": geometry_table(queries, data),
+        "data_hygiene": hygiene_table(data),
+        "losses": loss_table(logs),
+        "models": model_table(notes, logs),
+    }
+    return {name: typed(table, name, name) for name, table in tables.items()}
+
+
+def _depths(judgments: Judgments | None) -> dict[str, int]:
+    """For each stratum, how deep its answers are judged."""
+    if judgments is None:
+        return {}
+    return dict(zip(judgments.queries["stratum"], judgments.queries["depth"], strict=True))
+
+
+def write_table(table: pd.DataFrame, folder: Path, name: str, caption: str = "") -> None:
+    """Write ``<name>.csv``, ``<name>.md`` and ``<name>.tex``.
+
+    Args:
+        table: Columns as in ``SCHEMAS[name]``; a name without a schema takes any columns.
+        folder: Made if it is not there.
+        name: Of the table and its files.
+        caption: Stands above the Markdown and LaTeX tables: say the machine and the number of tiles.
+
+    Raises:
+        ArtifactError: If the columns are others, or the disk cannot take it.
+    """
+    table = typed(table, name, name)
+    page = page_of(table, name)
+    try:
+        folder.mkdir(parents=True, exist_ok=True)
+        with (folder / f"{name}.csv").open("w", encoding="utf-8", newline="") as file:
+            writer = csv.writer(file, lineterminator="\n")
+            writer.writerow(table.columns)
+            writer.writerows([_raw(value) for value in row] for row in table.itertuples(index=False, name=None))
+        (folder / f"{name}.md").write_text(markdown_of(page, caption), encoding="utf-8")
+        (folder / f"{name}.tex").write_text(latex_of(page, caption, name), encoding="utf-8")
+    except OSError as error:
+        raise disk_error(folder / name, error) from error
+
+
+def read_table(path: Path) -> pd.DataFrame:
+    """A CSV table with the types of its schema: text "" and numbers NaN (whole ones <NA>) where missing.
+
+    Args:
+        path: A file named after its table, such as ``tables/runtimes.csv``.
+
+    Raises:
+        ArtifactError: If there is none, its columns are others, or a number is none.
+    """
+    try:
+        table = pd.read_csv(path, dtype=str, keep_default_na=False, encoding="utf-8")
+    except (OSError, ValueError) as error:
+        raise ArtifactError(f"{path}: no table to be read ({error}). Make it again with `report RUN`.") from error
+    return typed(table.replace("", None), path.stem, str(path))
+
+
+def typed(table: pd.DataFrame, name: str, where: str) -> pd.DataFrame:
+    """The table with the types of its schema, see `read_table`; a name without a schema stays as it is.
+
+    Raises:
+        ArtifactError: If the columns are others, or a number is none; ``where`` begins the message.
+    """
+    if name not in SCHEMAS:
+        return table
+    _check_columns(list(table.columns), name, where)
+    columns: dict[str, pd.Series] = {}
+    for column, kind in SCHEMAS[name].items():
+        if kind == TEXT:
+            columns[column] = table[column].astype(object).where(table[column].notna(), "").astype(str)
+            continue
+        try:
+            numbers = pd.to_numeric(table[column]).astype("float64")
+        except (ValueError, TypeError) as error:
+            raise ArtifactError(f"{where}: column {column} must hold a {kind} in each row ({error}).") from error
+        if kind == WHOLE and (numbers.dropna() % 1 != 0).any():
+            raise ArtifactError(f"{where}: column {column} must hold a {kind} in each row.")
+        columns[column] = numbers.astype("Int64") if kind == WHOLE else numbers
+    return pd.DataFrame(columns)
+
+
+def page_of(table: pd.DataFrame, name: str) -> pd.DataFrame:
+    """What people read of a table: every cell a text."""
+    page = PAGES.get(name, lambda same: same)(table) if len(table) else pd.DataFrame()
+    return pd.DataFrame({column: [readable(value) for value in page[column]] for column in page}, columns=page.columns)
+
+
+def readable(value: object) -> str:
+    """A value for people: three significant digits, thousands set apart, nothing for what is missing."""
+    if _is_missing(value):
+        return ""
+    if isinstance(value, int | np.integer):
+        return f"{int(value):,}"
+    if not isinstance(value, float | np.floating):
+        return " ".join(str(value).split())
+    number = float(value)
+    if abs(number) >= 1000:
+        return f"{number:,.0f}"
+    return f"{number:#.3g}".rstrip(".") if abs(number) >= 0.001 else f"{number:.3g}"
+
+
+def markdown_of(page: pd.DataFrame, caption: str = "") -> str:
+    """A GitHub table under its caption; numbers to the right."""
+    if page.empty:
+        return f"{caption}\n\nNothing to show.\n".lstrip()
+    cells = [[text.replace("|", "\\|").replace("<", "&lt;") for text in row] for row in page.to_numpy().tolist()]
+    table = tabulate(
+        cells, headers=list(page.columns), tablefmt="github", disable_numparse=True, colalign=_alignments(page)
+    )
+    return f"{caption}\n\n{table}\n".lstrip()
+
+
+def latex_of(page: pd.DataFrame, caption: str, name: str) -> str:
+    """A booktabs table with caption and label ``tab:<name>``; a long one runs over pages (longtable)."""
+    if page.empty:
+        return f"% {name}: nothing to show\n"
+    columns = "".join(_latex_columns(page))
+    head = _latex_row(page.columns.tolist())
+    body = "\n".join(_latex_row(row) for row in page.to_numpy().tolist())
+    title = rf"\caption{{{caption.translate(_LATEX)}}}\label{{tab:{name}}}"
+    size = r"\scriptsize\setlength{\tabcolsep}{3pt}" if len(page.columns) > _WIDE_COLUMNS else r"\small"
+    if len(page) > _LONG_ROWS:
+        top = f"\\toprule\n{head}\n\\midrule\n"
+        return (
+            f"% needs \\usepackage{{booktabs,longtable}}\n{{{size}\n\\begin{{longtable}}{{@{{}}{columns}@{{}}}}\n"
+            f"{title}\\\\\n{top}\\endfirsthead\n{top}\\endhead\n\\bottomrule\n\\endfoot\n{body}\n\\end{{longtable}}}}\n"
+        )
+    return (
+        f"% needs \\usepackage{{booktabs}}\n\\begin{{table}}\n\\centering{size}\n{title}\n"
+        f"\\begin{{tabular}}{{@{{}}{columns}@{{}}}}\n\\toprule\n{head}\n\\midrule\n{body}\n\\bottomrule\n"
+        "\\end{tabular}\n\\end{table}\n"
+    )
+
+
+def _latex_row(cells: Sequence[str]) -> str:
+    return " & ".join(str(cell).translate(_LATEX) for cell in cells) + r" \\"
+
+
+def _latex_columns(page: pd.DataFrame) -> list[str]:
+    """``r`` for numbers, ``l`` for words, and paragraphs for columns of long texts, which share most of the line."""
+    is_long = [max(map(len, page[column])) > _LONG_TEXT for column in page]
+    paragraph = rf"p{{{_TEXT_SHARE / max(1, sum(is_long)):.2g}\linewidth}}"
+    sides = ("r" if side == "right" else "l" for side in _alignments(page))
+    return [paragraph if long else side for long, side in zip(is_long, sides, strict=True)]
+
+
+def _alignments(page: pd.DataFrame) -> list[str]:
+    """Right for columns of numbers, left for others."""
+
+    def is_number(text: str) -> bool:
+        return text.replace(",", "").replace(".", "").replace("-", "").replace("e", "").isdigit()
+
+    return ["right" if all(is_number(t) for t in page[c] if t) else "left" for c in page]
+
+
+def _is_missing(value: object) -> bool:
+    return value is None or value is pd.NA or (isinstance(value, float | np.floating) and bool(np.isnan(value)))
+
+
+def _raw(value: object) -> str:
+    """A value as the CSV holds it: up to ten significant digits, empty where missing."""
+    if _is_missing(value):
+        return ""
+    if isinstance(value, float | np.floating):
+        return f"{value:.10g}"
+    return str(value)
+
+
+def _check_columns(found: list[str], name: str, where: str) -> None:
+    if name not in SCHEMAS or found == list(SCHEMAS[name]):
+        return
+    lacking = [column for column in SCHEMAS[name] if column not in found]
+    foreign = [column for column in found if column not in SCHEMAS[name]]
+    told = [f"lacks {', '.join(lacking)}"] * bool(lacking) + [f"has {', '.join(foreign)}"] * bool(foreign)
+    raise ArtifactError(
+        f"{where}: not the table {name!r}: it {' and '.join(told) or 'has its columns in another order'}. "
+        "It was written by another program or version: make it again with `report RUN`."
+    )

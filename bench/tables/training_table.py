@@ -1,0 +1,101 @@
+"""What training left: loss of each epoch, and one row a backbone."""
+
+import json
+from collections.abc import Mapping
+from pathlib import Path
+from typing import Any
+
+import pandas as pd
+
+from bench.tables.published import add_published, published_table
+from bench.tables.table_schemas import SCHEMAS
+from ris_core.errors import ArtifactError
+
+_LOG_KEYS = {
+    "epoch": "epoch",
+    "loss": "train_loss",
+    "lr": "train_lr",
+    "weight_decay": "train_wd",
+    "teacher_entropy": "teacher_entropy",
+    "kl": "kl",
+    "images_per_s": "images_per_s",
+    "epoch_s": "epoch_s",
+}
+
+
+def loss_table(logs: Mapping[str, Path]) -> pd.DataFrame:
+    """``losses``: one row for each backbone and epoch, in nats; the thesis' losses of the same epoch beside.
+
+    Args:
+        logs: Name of each trained backbone and the ``log.txt`` of its checkpoint.
+
+    Raises:
+        ArtifactError: If a log cannot be read.
+    """
+    rows = [
+        {"backbone": backbone, **{column: record.get(key) for column, key in _LOG_KEYS.items()}}
+        for backbone, path in logs.items()
+        for record in read_log(path)
+    ]
+    table = pd.DataFrame(rows, columns=["backbone", *_LOG_KEYS]).astype({"epoch": "int64"})
+    return add_published(table, published_table("losses"), ["epoch"])[list(SCHEMAS["losses"])]
+
+
+def read_log(path: Path) -> list[dict[str, Any]]:
+    """Records of a training log, one JSON object a line.
+
+    An epoch that stands twice, because training went on from an earlier state, counts as logged last.
+
+    Raises:
+        ArtifactError: If the file is missing, or a line is not the record of an epoch.
+    """
+    try:
+        lines = path.read_text(encoding="utf-8").splitlines()
+    except (OSError, UnicodeDecodeError) as error:
+        raise ArtifactError(f"{path}: no training log to be read ({error}). Train again.") from error
+    records: dict[int, dict[str, Any]] = {}
+    for number, line in enumerate(lines, start=1):
+        try:
+            record = json.loads(line)
+            records[int(record["epoch"])] = record
+        except (ValueError, KeyError, TypeError) as error:
+            raise ArtifactError(f"{path}, line {number}: not the JSON record of an epoch ({error!r}).") from error
+    return [records[epoch] for epoch in sorted(records)]
+
+
+def model_table(notes: Mapping[str, Mapping[str, Any]], logs: Mapping[str, Path]) -> pd.DataFrame:
+    """``models``: one row a backbone.
+
+    Args:
+        notes: For each backbone what its stages noted; keys that are columns of the table count, others do not.
+        logs: As for `loss_table`; the training columns follow from them, unless the notes say otherwise.
+
+    Raises:
+        ArtifactError: If a log cannot be read.
+    """
+    columns = list(SCHEMAS["models"])
+    rows = []
+    for backbone, noted in notes.items():
+        row: dict[str, Any] = {"backbone": backbone}
+        if backbone in logs:
+            row |= _training(read_log(logs[backbone]))
+        row |= {key: value for key, value in noted.items() if key in columns and value is not None}
+        rows.append(row)
+    return pd.DataFrame(rows, columns=columns)
+
+
+def losses_page(losses: pd.DataFrame) -> pd.DataFrame:
+    """The losses as people read them: a row an epoch, a column a backbone."""
+    page = losses.pivot_table(index="epoch", columns="backbone", values="loss", sort=False).reset_index()
+    page.columns.name = None
+    return page
+
+
+def _training(log: list[dict[str, Any]]) -> dict[str, Any]:
+    seconds = pd.Series([record.get("epoch_s") for record in log], dtype="float64")
+    return {
+        "train_epochs": len(log),
+        "train_s": seconds.sum(min_count=1),
+        "epoch_s": seconds.median(),
+        "final_loss": log[-1].get("train_loss") if log else None,
+    }

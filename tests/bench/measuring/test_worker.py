@@ -1,0 +1,145 @@
+import importlib
+import os
+import sys
+import time
+from pathlib import Path
+
+import numpy as np
+import psutil
+import pytest
+
+from bench.measuring.clock import SINGLE, Asking, Rounds
+from bench.measuring.null_engine import NullParams, build_null
+from bench.measuring.worker import IndexOrder, Worker, WorkerError, death_words
+from ris_core.engines import ENGINES
+from ris_core.engines.exact import ExactParams, ExactQuery, build_exact
+from ris_core.records import Features
+from ris_core.space import fit_space
+
+VALUES = np.random.default_rng(0).normal(3, 1, (300, 8)).astype(np.float32)
+ROWS = np.arange(0, 300, 2)
+
+
+@pytest.fixture
+def order(tmp_path: Path) -> IndexOrder:
+    features = Features(VALUES, np.arange(300))
+    features.save(tmp_path)
+    fit_space(features[ROWS]).save(tmp_path)
+    return IndexOrder(build_exact, ExactParams(), 1, tmp_path / "features.npy", ROWS, tmp_path)
+
+
+def queries(rows: np.ndarray) -> np.ndarray:
+    features = Features(VALUES, np.arange(300))
+    return fit_space(features[ROWS]).apply(features[rows]).values
+
+
+def test_index_holds_the_ordered_rows_in_their_space(order: IndexOrder) -> None:
+    with Worker(order, 60) as worker:
+        built = worker.build(Rounds(rounds=3), Asking(queries(ROWS[:1]), 5, ExactQuery(), 1))
+        answered = worker.ask(Asking(queries(ROWS[:20]), 1, ExactQuery(), 1), SINGLE, Rounds(rounds=3))
+        answer = worker.answer(Asking(queries(ROWS), 1, ExactQuery(), 1))
+        assert worker.used_cpu_s() > 0
+    assert len(built.build_s) == 3
+    assert not built.slow
+    assert min(built.load_s, built.transform_s, built.ready_s) > 0
+    assert answered.rows[:, 0].tolist() == list(range(20))
+    assert len(answered.times_s) == 20
+    assert answer[:, 0].tolist() == list(range(150))
+
+
+def test_every_worker_is_a_fresh_process_that_ends_with_its_cell(order: IndexOrder) -> None:
+    before = {child.pid for child in psutil.Process().children(recursive=True)}
+    pids = set()
+    for _ in range(2):
+        with Worker(order, 60) as worker:
+            pids |= {child.pid for child in psutil.Process().children(recursive=True)} - before
+            assert worker.build(Rounds(rounds=1)).build_s
+    assert len(pids) >= 2
+    alive = {child.pid for child in psutil.Process().children(recursive=True)} - before
+    assert len(alive) <= 2  # the fork server and its tracker, which stay
+
+
+def test_workers_load_neither_torch_nor_pytest(order: IndexOrder, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.syspath_prepend(Path(__file__).parents[1])
+    engine = importlib.import_module("trouble_engine")
+    changed = IndexOrder(engine.build_spy, order.params, 1, order.features, order.rows, order.space)
+    with Worker(changed, 60) as worker:
+        derived = worker.build(Rounds(rounds=1)).derived
+    assert derived == {"torch": 0, "pytest": 0}
+    assert "pytest" in sys.modules
+
+
+@pytest.mark.parametrize("threads", [1, 2])
+def test_every_pool_has_the_threads_of_the_cell_and_says_so(order: IndexOrder, threads: int) -> None:
+    first = Asking(queries(ROWS[:20]), 1, ExactQuery(), threads)
+    changed = IndexOrder(build_exact, order.params, threads, order.features, order.rows, order.space)
+    with Worker(changed, 60) as worker:
+        built, answered = worker.build(Rounds(rounds=1)), worker.ask(first, SINGLE, Rounds())
+    assert set(built.threads_seen.values()) == set(answered.threads_seen.values()) == {threads}
+
+
+def test_memory_counts_the_index_and_not_the_vectors(order: IndexOrder, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.syspath_prepend(Path(__file__).parents[1])
+    engine = importlib.import_module("trouble_engine")
+    changed = IndexOrder(engine.build_hoarder, order.params, 1, order.features, order.rows, order.space)
+    with Worker(changed, 60) as worker:
+        memory = worker.memory(Asking(queries(ROWS[:1]), 1, ExactQuery(), 1))
+    assert memory["size_bytes"] == 2**25
+    assert memory["vector_bytes"] == memory["disk_bytes"] == 150 * 8 * 4
+    if memory["anon_growth_bytes"] is not None:  # Linux
+        assert 0.9 < memory["anon_growth_bytes"] / 2**25 < 1.2
+    if memory["peak_rss_bytes"] is not None:
+        assert memory["start_rss_bytes"] + 2**25 < memory["peak_rss_bytes"] * 1.05
+
+
+def test_error_in_a_worker_keeps_its_words_and_traceback(order: IndexOrder) -> None:
+    with Worker(order, 60) as worker:
+        with pytest.raises(WorkerError, match="k = 151; allowed is 1 to 150"):
+            worker.answer(Asking(queries(ROWS[:1]), 151, ExactQuery(), 1))
+        with pytest.raises(WorkerError, match="AttributeError: 'NoneType'") as caught:
+            worker.answer(None)  # type: ignore[arg-type]
+        assert "Traceback" in str(caught.value.__cause__)
+        assert worker.answer(Asking(queries(ROWS[:1]), 1, ExactQuery(), 1)).tolist() == [[0]]  # it lives on
+
+
+def test_vectors_that_are_not_there_end_the_process(order: IndexOrder) -> None:
+    order.features.unlink()
+    with pytest.raises(WorkerError, match="FileNotFoundError"):
+        Worker(order, 60)
+
+
+def test_worker_that_is_killed_says_how(order: IndexOrder) -> None:
+    with Worker(order, 60) as worker:
+        os.kill(worker.pid, 9)
+        with pytest.raises(WorkerError, match=r"died of SIGKILL \(killed, mostly for want of memory\) while building"):
+            worker.build(Rounds())
+
+
+@pytest.mark.parametrize(
+    ("exitcode", "words"),
+    [(3, "exit status 3"), (-6, "SIGABRT (Aborted)"), (-200, "signal 200")],
+)
+def test_deaths_have_names(exitcode: int, words: str) -> None:
+    assert death_words(exitcode) == words
+
+
+def test_time_limit_begins_anew_with_each_cell(order: IndexOrder) -> None:
+    with Worker(order, 3) as worker:
+        worker.build(Rounds(rounds=1))
+        time.sleep(0.05)
+        worker.begin()
+        assert worker.used_cpu_s() < 1
+        assert worker.answer(Asking(queries(ROWS[:1]), 1, ExactQuery(), 1)).tolist() == [[0]]
+
+
+def test_null_engine_answers_without_looking(order: IndexOrder) -> None:
+    nothing = IndexOrder(build_null, NullParams(), 1, order.features, order.rows, order.space)
+    with Worker(nothing, 60) as worker:
+        answered = worker.ask(Asking(queries(ROWS[:20]), 5, NullParams(), 1), SINGLE, Rounds())
+    assert answered.rows.tolist() == [[0, 1, 2, 3, 4]] * 20
+    null = build_null(VALUES, NullParams(), 1)
+    first, _ = null.search(VALUES[:9], 4, NullParams())
+    again, _ = null.search(VALUES[:9], 4, NullParams())
+    assert np.shares_memory(first, again)
+    assert ENGINES.keys() >= {"exact", "falconn"}
+    assert "null" not in ENGINES
