@@ -459,5 +459,32 @@ def test_sentences_admit_that_exact_search_is_faster(tables: Path) -> None:
     assert "exact search is faster here" in found_about(tables, "Search: single queries")
 
 
+def test_own_tiles_that_exact_search_misses_are_told(tables: Path) -> None:
+    assert "Own tiles missed" not in str(key_results(tables))
+    cells = read_table(tables / "lsh_parameters.csv")
+    exact = (cells["kind"] == "exact") & (cells["space"] == "corrected") & (cells["backbone"] == "mini")
+    cells.loc[exact, "self_missed_frac"] = 0.25
+    write_table(cells, tables, "lsh_parameters")
+    assert "the own tile of 25 % of the queries (mini/exact" in found_about(tables, "Own tiles missed")
+
+
+def test_answers_that_change_with_the_process_are_told(tables: Path) -> None:
+    cells = read_table(tables / "lsh_parameters.csv")
+    cells.loc[cells.index[3], "unstable_frac"] = 0.5
+    write_table(cells, tables, "lsh_parameters")
+    assert f"1 of {len(cells)} query cells" in found_about(tables, "Unstable answers")
+    assert "at worst 50 % of them" in found_about(tables, "Unstable answers")
+
+
+def test_harness_own_share_is_the_largest_of_any_cell(tables: Path) -> None:
+    cells = read_table(tables / "lsh_parameters.csv")
+    cells["overhead_ms"] = 0.001
+    single = cells["mode"] == "single"
+    cells.loc[single, "query_ms_median"] = 0.5
+    cells.loc[single.idxmax(), "query_ms_median"] = 0.02  # the fastest: 5 % of it are the harness' own
+    write_table(cells, tables, "lsh_parameters")
+    assert "single: 1 µs of a query, at most 5 % of a measured time" in found_about(tables, "The harness itself")
+
+
 def test_no_tables_make_no_sentences(tmp_path: Path) -> None:
     assert key_results(tmp_path) == []
