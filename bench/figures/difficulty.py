@@ -55,7 +55,7 @@ def draw_lid(tables: Path) -> Figure | None:
         for label, colour, marker in zip(shown, palette, _MARKERS, strict=False)
     }
     backbones = list(dict.fromkeys(found["backbone"]))
-    columns = min(_PANELS_A_ROW, len(backbones))
+    columns = 2 if len(backbones) == 4 else min(_PANELS_A_ROW, len(backbones))  # four make a square
     drawn = found.loc[found["label"].isin(shown), ["recall", "ci_low"]].to_numpy(np.float64)
     lowest = max(0.0, np.floor(np.nanmin(drawn) * 10) / 10)
     of = f" of {found['label'].nunique()}" if found["label"].nunique() > len(shown) else ""

@@ -5,9 +5,10 @@ example worked by hand.
 """
 
 import dataclasses
+import functools
 import itertools
 import math
-from collections.abc import Callable, Sequence
+from collections.abc import Sequence
 
 import numpy as np
 import pandas as pd
@@ -21,19 +22,17 @@ _BLOCK_VALUES = 2**18  # draws at a time: what stays in the processor's cache is
 
 def nested_interval(
     rounds: Sequence[Sequence[float] | np.ndarray],
-    statistic: Callable[..., np.ndarray] = np.median,
     confidence: float = 0.95,
     resamples: int = 2_000,
     seed: int = 0,
 ) -> tuple[float, float]:
-    """Interval of a time that was measured in several processes: of the median over them of each one's statistic.
+    """Interval of a time that was measured in several processes: of the median over them of each one's median.
 
     Two levels are drawn anew, because rounds of one process share its memory layout and are no independent times:
     processes with replacement, and within each drawn process its rounds with replacement.
 
     Args:
         rounds: For each process its rounds, or one time a query; any unit. Processes without a round are left out.
-        statistic: What sums up a process' rounds: a NumPy reduction that takes ``axis``.
         confidence: Share of the resampled medians inside the interval.
         resamples: Number of times that the processes are drawn.
         seed: Seed of the draws.
@@ -50,12 +49,18 @@ def nested_interval(
     processes = [np.asarray(times, dtype=np.float64) for times in rounds if len(times)]
     if sum(len(times) for times in processes) < 2:
         return float("nan"), float("nan")
+    return _nested(tuple(times.tobytes() for times in processes), confidence, resamples, seed)
+
+
+@functools.lru_cache(maxsize=4096)  # the same times stand in several tables
+def _nested(stored: tuple[bytes, ...], confidence: float, resamples: int, seed: int) -> tuple[float, float]:
+    processes = [np.frombuffer(times) for times in stored]
     rng = np.random.default_rng(seed)
     chosen = rng.integers(len(processes), size=(resamples, len(processes)))
     drawn = np.empty(chosen.shape)
     for number, times in enumerate(processes):
         here = chosen == number
-        drawn[here] = _resampled(times, int(here.sum()), statistic, rng)
+        drawn[here] = _resampled_medians(times, int(here.sum()), rng)
     low, high = np.quantile(np.median(drawn, axis=1), [(1 - confidence) / 2, (1 + confidence) / 2])
     return float(low), float(high)
 
@@ -198,13 +203,11 @@ def critical_difference(scores: pd.DataFrame, alpha: float = ALPHA) -> CriticalD
     return CriticalDifference(average, p_holm, friedman_p, named, len(scores))
 
 
-def _resampled(
-    times: np.ndarray, count: int, statistic: Callable[..., np.ndarray], rng: np.random.Generator
-) -> np.ndarray:
-    """(count,) the statistic of as many times, drawn with replacement ``count`` times."""
+def _resampled_medians(times: np.ndarray, count: int, rng: np.random.Generator) -> np.ndarray:
+    """(count,) the median of as many times, drawn with replacement ``count`` times."""
     block = max(1, _BLOCK_VALUES // len(times))
     drawn = [
-        statistic(times[rng.integers(len(times), size=(min(block, count - start), len(times)), dtype=np.int32)], axis=1)
+        np.median(times[rng.integers(len(times), size=(min(block, count - start), len(times)), dtype=np.int32)], axis=1)
         for start in range(0, count, block)
     ]
     return np.concatenate(drawn) if drawn else np.empty(0)

@@ -6,6 +6,7 @@ What only a mistake of the caller can bring (a truth with the query in it, more 
 refused, so that no score leaves [0, 1]. `docs/measures.md` has each formula with an example worked by hand.
 """
 
+import functools
 from collections.abc import Callable
 
 import numpy as np
@@ -267,10 +268,17 @@ def bootstrap_interval(
     """
     scores = np.asarray(values, dtype=np.float64)
     scores = scores[~np.isnan(scores)]
-    q = len(scores)
-    if q < 2:
+    if len(scores) < 2:
         return float("nan"), float("nan")
-    rng = np.random.default_rng(seed)
+    return _bootstrapped(scores.tobytes(), confidence, resamples, seed)
+
+
+@functools.lru_cache(maxsize=4096)  # the same scores stand in several tables
+def _bootstrapped(stored: bytes, confidence: float, resamples: int, seed: int) -> tuple[float, float]:
+    scores = np.frombuffer(stored)
+    q, rng = len(scores), np.random.default_rng(seed)
+    if scores.min() == scores.max():
+        return float(scores[0]), float(scores[0])
     block = max(1, _BLOCK_VALUES // q)
     means = [
         scores[rng.integers(q, size=(min(block, resamples - start), q))].mean(axis=1)

@@ -108,9 +108,10 @@ def leakage_table(queries: Sequence[QueryResult], depths: Mapping[str, int]) -> 
     rows = []
     for result in _distinct(queries):
         scores = {f"recall@{result.k}": (result.recall_at_k, result.recall_by_exclusion)}
-        for stratum, values in result.precision.items():
+        for stratum in (name for name in STRATA if name in result.precision):
             excluded = {how: found.get(stratum, []) for how, found in result.precision_by_exclusion.items()}
-            scores[f"precision {stratum}@{depths[stratum]}"] = (values, excluded)
+            depth = f"@{depths[stratum]}" if stratum in depths else ""  # unknown without the run's judgments
+            scores[f"precision {stratum}{depth}"] = (result.precision[stratum], excluded)
         for score, (own, excluded) in scores.items():
             rows += [{**_names(result), "score": score, **row} for row in _leaks(own, excluded)]
     return _table("spatial_leakage", rows)

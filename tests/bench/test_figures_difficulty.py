@@ -35,14 +35,16 @@ def test_lines_go_through_the_bins(whole_tables: Path) -> None:
 
 
 def test_more_backbones_than_a_row_holds_fill_a_second_one(tables: Path) -> None:
-    for name in ("recall_over_lid", "lsh_parameters"):
-        table = read_table(tables / f"{name}.csv")
-        more = table[table["backbone"] == "tiny"].assign(backbone="fourth", cell=lambda t: "fourth/" + t["cell"])
-        write_table(pd.concat([table, more]), tables, name)
-    figure = draw_lid(tables)
-    assert figure is not None
-    assert [ax.get_title(loc="left") for ax in figure.axes] == ["tiny", "mini", "colour", "fourth"]
-    assert [bool(ax.get_xlabel()) for ax in figure.axes] == [False, True, True, True]
+    for count, with_label in ((4, [False, False, True, True]), (5, [False, False, True, True, True])):
+        name = f"number {count}"
+        for stem in ("recall_over_lid", "lsh_parameters"):
+            table = read_table(tables / f"{stem}.csv")
+            more = table[table["backbone"] == "tiny"].assign(backbone=name, cell=lambda t, new=name: new + t["cell"])
+            write_table(pd.concat([table, more]), tables, stem)
+        figure = draw_lid(tables)
+        assert figure is not None
+        assert len({ax.get_title(loc="left") for ax in figure.axes}) == count
+        assert [bool(ax.get_xlabel()) for ax in figure.axes] == with_label
 
 
 @pytest.mark.parametrize("table", ["recall_over_lid", "lsh_parameters"])

@@ -59,12 +59,6 @@ def test_one_process_has_the_interval_of_its_rounds() -> None:
     assert nested_interval([times], resamples=9_999) == pytest.approx((reference.low, reference.high), abs=0.02)
 
 
-def test_other_statistics_sum_up_the_rounds() -> None:
-    rounds = [[1.0, 9.0], [1.0, 9.0]]
-    assert nested_interval(rounds, np.max) == (1.0, 9.0)
-    assert nested_interval([[1.0, 1.0], [5.0, 5.0]], np.mean) == (1.0, 5.0)
-
-
 def test_median_time_is_the_median_of_the_processes_medians() -> None:
     assert median_time([[1.0, 2.0, 9.0], [4.0], []]) == 3.0
 
