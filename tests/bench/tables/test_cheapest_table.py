@@ -37,4 +37,10 @@ def test_target_that_no_setting_reaches_has_no_cell() -> None:
     assert table["cell"].tolist()[-3:] == ["", "", ""]
     page = cheapest_page(table)
     assert page.columns.tolist() == ["backbone", "mode", "engine", *(f"recall {t:g}" for t in RECALL_TARGETS)]
-    assert page.iloc[0].tolist() == ["tiny", "single", "lsh", "1.00 ms · a", "1.00 ms · a", *["not reached"] * 3]
+    assert page.iloc[0].tolist() == ["tiny", "single", "lsh", "1.00 ms", "1.00 ms", *["not reached"] * 3]
+
+
+def test_page_names_what_tells_a_setting_from_the_others() -> None:
+    rows = settings(("a-bits8", 0.8, 1.0, "corrected", "ok"), ("b-bits8", 1.0, 2.0, "corrected", "ok"))
+    page = cheapest_page(typed(cheapest_table(rows), "cheapest_settings", "here"))
+    assert page.iloc[0].tolist()[3:] == ["a: 1.00 ms", "a: 1.00 ms", *["b: 2.00 ms"] * 3]
