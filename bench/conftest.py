@@ -15,7 +15,7 @@ import pytest
 from bench.cells import BuildCell, Cell, QueryCell, expand_cells
 from bench.machine import fingerprint
 from bench.progress import Progress
-from bench.results import FAILED, OK, SKIPPED, cell_slug, read_result, read_run, result_path
+from bench.results import OK, SKIPPED, cell_slug, read_result, read_run, result_path
 from bench.run_folder import bare_result, finished_results, mark_ended, mark_started, new_run
 from bench.scoring import Scorer
 from bench.session import Session
@@ -192,7 +192,7 @@ def pytest_runtest_makereport(
         item.session.shouldstop = str(error)
         return report
     if report.failed and error is not None:
-        session.keep(cell, bare_result(cell, session.suite, FAILED, _reason(error)))
+        session.keep_failure(cell, _reason(error))
         _write_traceback(session.folder, cell, report)
     if report.when == "call" or not report.passed:
         item.config.stash[PROGRESS].tell_cell(cell, read_result(result_path(session.folder, cell.id)))

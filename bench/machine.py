@@ -5,6 +5,7 @@ A fingerprint holds no host name, no user name and no path, so that it can be pu
 
 import os
 import platform
+import re
 import subprocess
 from collections.abc import Mapping
 from importlib.metadata import PackageNotFoundError, version
@@ -47,7 +48,7 @@ def fingerprint() -> dict[str, Any]:
         "memory_gib": round(psutil.virtual_memory().total / _GIB, 1),
         "load_average": [round(load, 2) for load in psutil.getloadavg()],
         "system": platform.system(),
-        "kernel": platform.release(),
+        "kernel": _kernel(),
         "python": f"{platform.python_implementation()} {platform.python_version()}",
         "versions": _versions(),
         "blas": _blas(),
@@ -148,6 +149,12 @@ def _words(value: object) -> str:
     if isinstance(value, bool):
         return "on" if value else "off"
     return "unknown" if value is None else str(value)
+
+
+def _kernel() -> str:
+    """The kernel's version; what a provider appends to it may name his machines."""
+    found = re.match(r"[\d.]+", platform.release())
+    return found[0].rstrip(".") if found else "unknown"
 
 
 def _cpu() -> dict[str, Any]:

@@ -17,7 +17,7 @@ from bench.cells import BuildCell, Cell, IndexKey, QueryCell
 from bench.measuring.clock import ONCE, SINGLE, Asking, Rounds
 from bench.measuring.null_engine import NullParams, build_null
 from bench.measuring.other_load import LoadMeter
-from bench.measuring.worker import IndexOrder, Worker
+from bench.measuring.worker import IndexOrder, Worker, WorkerError
 from bench.results import BuildResult, QueryResult
 from bench.scoring import Scorer
 from bench.stages import Asked, Base
@@ -63,7 +63,8 @@ class Measurer:
         base, kind, params = scorer.base, ENGINES[cell.index.kind], cell.index.build.params
         order = index_order(base, kind, params, cell.threads)
         query = Asking(base.timed.corrected[:1], scorer.depth, kind.query_params(), cell.threads)
-        load, memory = _Load(), {}
+        load = _Load()
+        memory: dict[str, int | None] = {}
         with contextlib.ExitStack() as ending:
             worker = ending.enter_context(Worker(order, self.spec.timeout_s))
             built = worker.build(self._rounds, query)
@@ -73,8 +74,9 @@ class Measurer:
                 ending.pop_all()
         n, d = base.corrected.values.shape
         if first:
-            with Worker(order, self.spec.timeout_s) as worker:
-                memory = {**worker.memory(query), "theoretical_bytes": kind.theoretical_bytes(n, d, params)}
+            memory["theoretical_bytes"] = kind.theoretical_bytes(n, d, params)
+            with contextlib.suppress(WorkerError), Worker(order, self.spec.timeout_s) as worker:  # times are kept
+                memory |= worker.memory(query)
                 load.add(worker)
         return BuildResult(
             **_names(cell),
@@ -106,11 +108,11 @@ class Measurer:
             if judged is not None and cell.mode == SINGLE:
                 asked = worker.ask(_asking(cell, judged, scorer.depth), cell.mode, self._rounds)
                 scores["judged_times_s"] = [asked.times_s]
-                if first:
-                    scores["judged_recall"] = scorer.score_judged_recall(asked.rows)
+                scores["judged_recall"] = scorer.score_judged_recall(asked.rows)
+            scores |= scorer.score_timed(timed.rows)  # of later processes too: what is impossible is refused
             if first:
                 untimed, judgment = _untimed(cell, scorer, worker)
-                scores |= untimed | scorer.score_timed(timed.rows)
+                scores |= untimed
             load.add(worker)
         n, d = base.corrected.values.shape
         result = QueryResult(
@@ -144,11 +146,8 @@ class Measurer:
     @contextlib.contextmanager
     def _worker(self, cell: QueryCell, base: Base) -> Iterator[Worker]:
         """A process that holds the cell's index: a fresh one, or the one that is kept."""
-        if self.kept is not None and self.kept[0] == cell.index:
-            worker = self.kept[1]
-            worker.begin()
-        else:
-            self.close()
+        worker = self._kept_worker(cell.index)
+        if worker is None:
             order = index_order(base, ENGINES[cell.index.kind], cell.index.build.params, max(self.spec.threads))
             worker = Worker(order, self.spec.timeout_s)
         try:
@@ -161,6 +160,15 @@ class Measurer:
             raise
         if self.kept is None:
             worker.close()
+
+    def _kept_worker(self, index: IndexKey) -> Worker | None:
+        """The process that is kept for this index, if it lives; a process kept for another one ends."""
+        if self.kept is not None and self.kept[0] == index:
+            with contextlib.suppress(WorkerError):  # it died since the cell before: a fresh one builds anew
+                self.kept[1].begin()
+                return self.kept[1]
+        self.close()
+        return None
 
     @property
     def _rounds(self) -> Rounds:

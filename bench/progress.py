@@ -77,7 +77,7 @@ class Progress:
         self._total = 0
 
     def expect(self, total: int) -> None:
-        """Cells that this run will measure."""
+        """Measurements that are left: a cell in each of its processes; those of slow indexes are fewer."""
         self._total = total
 
     def tell_stage(self, note: StageNote) -> None:

@@ -13,7 +13,8 @@ from ris_core.artifacts import disk_error
 from ris_core.errors import ArtifactError
 
 # Large, or of use on the machine that measured alone.
-_LEFT_OUT = (CELLS, HITS, "benchmark.json", "indexed_ids.npy", ".lock")
+_LEFT_OUT = (CELLS, HITS, "failures", "indexed_ids.npy")
+_NEVER_COPIED = (".lock", "benchmark*.json")
 
 
 def publish_run(run_folder: Path, target: Path) -> Path:
@@ -34,7 +35,7 @@ def publish_run(run_folder: Path, target: Path) -> Path:
     if target.exists():
         raise ArtifactError(f"{target}: exists already. Remove it, or publish to another folder.")
     try:
-        shutil.copytree(run_folder, target, ignore=shutil.ignore_patterns(".lock", "benchmark.json"))
+        shutil.copytree(run_folder, target, ignore=shutil.ignore_patterns(*_NEVER_COPIED))
         named = dataclasses.replace(record, **_without_paths(record))
         write_run(target, named)
         page = write_report(target, pictures=False)
@@ -54,6 +55,8 @@ def _without_paths(record: RunRecord) -> dict[str, Any]:
     for key in ("source", "queries", "labels", "classes"):
         if suite["corpus"].get(key):
             suite["corpus"][key] = Path(suite["corpus"][key]).name
+    if suite.get("judge", {}).get("qrels"):
+        suite["judge"]["qrels"] = Path(suite["judge"]["qrels"]).name
     for entry in suite.get("backbones", []):
         if "weights" in entry["spec"]:
             entry["spec"]["weights"] = Path(entry["spec"]["weights"]).name

@@ -196,7 +196,7 @@ class QueryResult(_Measured):
     average_precision: dict[str, list[float | None]] = dataclasses.field(default_factory=dict)
     judged_times_s: list[list[float]] = dataclasses.field(default_factory=list)
     judged_recall: list[float] = dataclasses.field(default_factory=list)
-    recall_by_exclusion: dict[str, list[float]] = dataclasses.field(default_factory=dict)
+    recall_by_exclusion: dict[str, list[float | None]] = dataclasses.field(default_factory=dict)
     precision_by_exclusion: dict[str, dict[str, list[float]]] = dataclasses.field(default_factory=dict)
     other_load_fracs: list[float | None] = dataclasses.field(default_factory=list)
     slow_build: bool = False

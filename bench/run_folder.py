@@ -21,7 +21,6 @@ from bench.results import (
     cell_slug,
     read_result,
     read_run,
-    result_path,
     write_run,
 )
 from bench.suite import Suite
@@ -154,7 +153,7 @@ def died_cells(folder: Path, cells: Sequence[Cell]) -> list[Cell]:
     died = [cell for cell in cells if _mark(folder, cell).exists()]
     for cell in died:
         mark_ended(folder, cell)
-    return [cell for cell in died if not result_path(folder, cell.id).exists()]
+    return died
 
 
 def _mark(folder: Path, cell: Cell) -> Path:

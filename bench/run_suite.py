@@ -19,7 +19,7 @@ from bench.machine import fingerprint, is_busy
 from bench.progress import Progress, plan_lines
 from bench.report import write_report
 from bench.results import CELLS, FAILED, read_results
-from bench.run_folder import DIED, bare_result, died_cells, find_run, new_run
+from bench.run_folder import DIED, died_cells, find_run, new_run
 from bench.session import Session
 from bench.suite import Suite
 from bench.suite_file import find_suite, read_suite
@@ -40,7 +40,8 @@ class RunOptions:
         suite: Path or name of the suite.
         overrides: ``--set`` arguments.
         resume: Id of the run to go on with; `LAST` for the last one, None for a new run.
-        keyword: pytest's ``-k`` expression over the cells' ids; empty for all.
+        keyword: pytest's ``-k`` expression over the cells' ids, each with ``/process-1`` and so forth at its end; empty
+            for all.
         stop_at_failure: pytest's ``-x``.
         cache: Folder of the artifacts.
         reports: Folder of the runs.
@@ -148,7 +149,7 @@ def _measure(options: RunOptions, suite: Suite, cells: list[Cell], folder: Path,
     """The cells under pytest; its own output is swallowed unless it says what went wrong with pytest itself."""
     session = Session(suite, cells, folder, options.cache, progress.tell_stage, progress=True)
     for cell in died_cells(folder, cells):
-        session.keep(cell, bare_result(cell, suite, FAILED, DIED))
+        session.keep_failure(cell, DIED)
     bridge = _Bridge(session, progress)
     swallowed = io.StringIO()
     with _pytest_alone(), contextlib.redirect_stdout(swallowed), warnings.catch_warnings():

@@ -17,6 +17,7 @@ from bench.judging.judge import Judgments, judge_tiles, main_labels
 from bench.measure import Measurer
 from bench.query_facts import query_facts
 from bench.results import (
+    FAILED,
     HITS,
     OK,
     BuildResult,
@@ -29,14 +30,14 @@ from bench.results import (
     result_path,
     write_result,
 )
-from bench.run_folder import mark_ended, now, update_run
+from bench.run_folder import bare_result, mark_ended, now, update_run
 from bench.scores.exclusion import excluded_rows
 from bench.scoring import Scorer
 from bench.stages import Base, Cache, Cut, draw_query_rows, prepare_base, prepare_tiles, without_pixels
 from bench.suite import SELF, Suite
 from bench.suite_faults import corpus_faults, feature_widths
 from bench.tables.run_tables import JUDGMENTS, LOGS, QUERIES
-from ris_core.artifacts import disk_error
+from ris_core.artifacts import disk_error, written_whole
 from ris_core.errors import CorpusError, SuiteError
 from ris_core.records import Hits, Tiles
 
@@ -62,6 +63,7 @@ class Session:
     cache_root: Path
     tell_stage: Callable[[StageNote], None]
     progress: bool = False
+    _noted: set[tuple[str, str]] = dataclasses.field(default_factory=set, init=False)
 
     @cached_property
     def cache(self) -> Cache:
@@ -74,6 +76,9 @@ class Session:
         return Measurer(self.suite.measure)
 
     def _note(self, note: StageNote) -> None:
+        if (note.stage, note.backbone) in self._noted:
+            return  # a later pass comes by again: what the first one made stays told
+        self._noted.add((note.stage, note.backbone))
         known = [s for s in read_run(self.folder).stages if (s["stage"], s["backbone"]) != (note.stage, note.backbone)]
         update_run(self.folder, stages=[*known, note.to_json()])
         if note.stage == "checkpoint":
@@ -115,10 +120,8 @@ class Session:
             "indexed": indexed,
         }
         update_run(self.folder, corpus=corpus)
-        try:
-            np.save(self.folder / "indexed_ids.npy", cut.tiles.ids[cut.base_rows])
-        except OSError as error:
-            raise disk_error(self.folder, error) from error
+        with written_whole(self.folder / "indexed_ids.npy") as unfinished:
+            np.save(unfinished, cut.tiles.ids[cut.base_rows])
         if self._judged is not None:
             self._judged.save(self.folder / JUDGMENTS)
         if cut.tiles.size_px > 1:  # vectors have no pixels
@@ -154,15 +157,12 @@ class Session:
         return Scorer(suite, base, tiles, self.judgments)
 
     def _examine(self, base: Base, tiles: Tiles, path: Path) -> None:
-        """Write what is known of a backbone's queries, and note what is wrong with its vectors."""
+        """Note what is wrong with a backbone's vectors, and write what is known of its queries: last, and whole."""
         k = self.suite.queries.k
         facts = query_facts(base, k, main_labels(tiles), self.judgments)
-        try:
-            path.parent.mkdir(exist_ok=True)
-            facts.to_parquet(path, index=False)
-        except OSError as error:
-            raise disk_error(path, error) from error
         self._note_hygiene(base.name, lambda: examine_features(base, facts, k))
+        with written_whole(path) as unfinished:
+            facts.to_parquet(unfinished, index=False)
 
     def _note_hygiene(self, backbone: str, examine: Callable[[], list[dict[str, Any]]]) -> None:
         """Put findings about the data into ``run.json``, once a run."""
@@ -189,6 +189,12 @@ class Session:
             result = dataclasses.replace(result, hits_file=self._write_hits(cell, judged.hits, judged.relevant))
         self.keep(cell, result if before is None else before.joined(result))
         return result
+
+    def keep_failure(self, cell: Cell, reason: str) -> None:
+        """Put a failed row on disk; what earlier processes measured stays in it."""
+        before = self.measured(cell)
+        failed = bare_result(cell, self.suite, FAILED, reason)
+        self.keep(cell, failed if before is None else dataclasses.replace(before, status=FAILED, reason=reason))
 
     def measured(self, cell: Cell) -> Any:
         """The good result of earlier processes; None where there is none."""
@@ -217,10 +223,9 @@ class Session:
         assert self.judgments is not None
         queries = self.judgments.queries
         path = self.folder / HITS / f"{cell_slug(cell.id)}.npz"
-        try:
-            path.parent.mkdir(exist_ok=True)
+        with written_whole(path) as unfinished:
             np.savez_compressed(
-                path,
+                unfinished,
                 query_ids=queries["query_id"].to_numpy(np.int64),
                 stratum=queries["stratum"].to_numpy(str),
                 concept=queries["concept"].to_numpy(str),
@@ -229,7 +234,4 @@ class Session:
                 distances=hits.distances,
                 relevant=relevant,
             )
-        except OSError as error:
-            path.unlink(missing_ok=True)
-            raise disk_error(path, error) from error
         return f"{HITS}/{path.name}"

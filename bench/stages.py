@@ -7,6 +7,7 @@ changes what it makes, so that no run reuses what older code left.
 """
 
 import dataclasses
+import hashlib
 import json
 import math
 import time
@@ -238,7 +239,7 @@ def prepare_checkpoint(cache: Cache, entry: BackboneEntry, cut: Cut) -> tuple[Ba
     weights = spec.weights if spec.weights in (RANDOM, PRETRAINED) else file_digest(Path(spec.weights))
     if recipe is None:
         return spec, weights
-    split = {"train_tiles": len(cut.train_rows), "first_rows": cut.train_rows[:8].tolist()}
+    split = {"train_rows": _digest(cut.train_rows)}
     parameters = {**_spec_parameters(spec), "recipe": dataclasses.asdict(recipe), **split}
 
     def make(folder: Path) -> Mapping[str, Any]:
@@ -362,7 +363,7 @@ def prepare_space(
         known = {name: None if math.isnan(value) else value for name, value in accuracy.items()}
         return {**notes, **known, "knn_tiles": len(rows)}
 
-    parameters = {**dataclasses.asdict(spec), "n": len(raw), "first_ids": raw.ids[:8].tolist()}
+    parameters = {**dataclasses.asdict(spec), "ids": _digest(raw.ids)}
     note = cache.make("space", backbone, parameters, [parent], make)
     return Space.open(Path(note.folder)), note
 
@@ -404,6 +405,11 @@ def exact_neighbours(corrected: Features, asked: Asked, depth: int) -> Hits:
     hits = check_answers(found, corrected, asked.corrected, asked.rows, min(depth, most)).hits
     order = np.argsort(hits.distances, axis=1, kind="stable")
     return Hits(np.take_along_axis(hits.ids, order, 1), np.take_along_axis(hits.distances, order, 1))
+
+
+def _digest(numbers: np.ndarray) -> str:
+    """SHA-256 of an array's values: which tiles train, or are searched, is part of what an artifact is made of."""
+    return hashlib.sha256(np.ascontiguousarray(numbers, np.int64).tobytes()).hexdigest()
 
 
 def without_pixels(tiles: Tiles, rows: np.ndarray) -> Tiles:

@@ -10,7 +10,7 @@ from pathlib import Path
 
 import torch
 
-from bench.suite import SCENE, Suite
+from bench.suite import AS_PUBLISHED, SCENE, Suite
 from ris_core.backbone import RANDOM, build_backbone
 from ris_core.errors import CheckpointError, CorpusError, RasterError
 from ris_core.tiles import count_cells
@@ -123,6 +123,11 @@ def corpus_faults(suite: Suite, indexed: int, trained: int, widths: dict[str, in
         width = widths.get(entry.name)
         if suite.space.whiten is not None and width is not None and suite.space.whiten > width:
             faults.append(f"{where}: [space] whiten = {suite.space.whiten}; {entry.name} has only {width} dimensions.")
+        elif suite.space.whiten not in (None, width) and width is not None and AS_PUBLISHED in suite.queries.space:
+            faults.append(
+                f"{where}: [queries] space = {AS_PUBLISHED!r}: raw queries of {entry.name} have {width} dimensions, "
+                f"the index {suite.space.whiten}. Leave it out, or set [space] whiten = {width}."
+            )
     return list(dict.fromkeys(faults))
 
 
@@ -130,7 +135,7 @@ def _query_faults(suite: Suite, indexed: int, held_out: int | None) -> Iterator[
     """What is impossible about ``[queries]``; ``held_out`` of them are no tiles, None: all are."""
     queries = suite.queries
     thing, more = ("vector", "take more vectors") if suite.corpus.is_vectors else ("tile", "cut more or smaller tiles")
-    if queries.k >= indexed:
+    if queries.k >= indexed:  # judged queries are tiles of the index even where the timed ones are held out
         own = f" and a {thing} is never its own neighbour" if held_out is None else ""
         yield (
             f"k = {queries.k}, but the index holds {indexed} {thing}s{own}; k must be at most {indexed - 1}. "

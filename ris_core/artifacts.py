@@ -74,6 +74,23 @@ def write_json(path: Path, content: object) -> None:
         raise disk_error(path, error) from error
 
 
+@contextlib.contextmanager
+def written_whole(path: Path) -> Iterator[Path]:
+    """A name beside ``path`` to write under; what stands there at the end takes its place.
+
+    Raises:
+        ArtifactError: If the disk cannot take it; nothing is left then.
+    """
+    unfinished = path.with_name(f".{os.getpid()}.{path.name}")
+    try:
+        path.parent.mkdir(parents=True, exist_ok=True)
+        yield unfinished
+        unfinished.replace(path)
+    except OSError as error:
+        unfinished.unlink(missing_ok=True)
+        raise disk_error(path, error) from error
+
+
 def disk_error(path: Path, error: OSError) -> ArtifactError:
     """The error for a failed write at ``path``, with what the user can do about it."""
     remedy = {

@@ -52,7 +52,7 @@ class Asking:
 def time_builds(build: Callable[[], Engine], rounds: Rounds) -> tuple[Engine, list[float], bool]:
     """Build an index several times; the index before is freed outside the clock.
 
-    The untimed builds before warm the caches and tell whether builds are slow.
+    The untimed builds before warm the caches and tell whether builds are slow; without any, the first timed one does.
 
     Returns:
         The engine of the last round, the seconds of each round, and whether builds are slow.
@@ -61,15 +61,17 @@ def time_builds(build: Callable[[], Engine], rounds: Rounds) -> tuple[Engine, li
     for _ in range(rounds.warmup):
         build()
     slow = (time.perf_counter_ns() - start_ns) * 1e-9 > rounds.slow_build_s * max(1, rounds.warmup)
-    engine, times_s = None, []
+    engine = None
+    times_s: list[float] = []
     with collection_off():
-        for _ in range(rounds.slow_rounds if slow else rounds.rounds):
+        while len(times_s) < (rounds.slow_rounds if slow else rounds.rounds):
             engine = None
             synchronize()
             start_ns = time.perf_counter_ns()
             engine = build()
             synchronize()
             times_s.append((time.perf_counter_ns() - start_ns) * 1e-9)
+            slow = slow or (not rounds.warmup and times_s[0] > rounds.slow_build_s)
     assert engine is not None  # there is at least one round
     return engine, times_s, slow
 

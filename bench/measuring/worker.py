@@ -177,7 +177,7 @@ class Worker:
 
     Args:
         order: The index to build.
-        timeout_s: Seconds after which the process is killed, counted from its start, or from `begin`.
+        timeout_s: Seconds of its own work, since its start or `begin`, after which the process is killed.
     """
 
     def __init__(self, order: IndexOrder, timeout_s: float) -> None:
@@ -186,7 +186,7 @@ class Worker:
         self._process = _SERVER.Process(target=_serve, args=(there, order), name="ris-bench worker", daemon=True)
         self._process.start()
         there.close()
-        self._deadline, self._cpu_before_s = time.monotonic() + timeout_s, 0.0
+        self._left_s, self._cpu_before_s = timeout_s, 0.0
         try:
             self._receive("reading its vectors")
         except BaseException:
@@ -200,7 +200,7 @@ class Worker:
 
     def begin(self) -> None:
         """Start the time limit and the count of CPU seconds anew, for the next cell."""
-        self._deadline = time.monotonic() + self._timeout_s
+        self._left_s = self._timeout_s
         self._cpu_before_s = self._cpu_s()
 
     def build(self, rounds: Rounds, first: Asking | None = None) -> Built:
@@ -253,14 +253,16 @@ class Worker:
         Raises:
             WorkerError: If there is none: the process raised, died, or was killed for taking too long.
         """
+        start = time.monotonic()
         try:
-            if not self._here.poll(max(0.0, self._deadline - time.monotonic())):
+            if not self._here.poll(self._left_s):
                 self.close()
                 raise WorkerError(
                     f"took longer than measure.timeout_s = {self._timeout_s:g} s and was killed while {doing}. "
                     "Raise timeout_s in [measure], or ask less of the engine."
                 )
             is_good, reply, text = self._here.recv()
+            self._left_s = max(0.0, self._left_s - (time.monotonic() - start))
         except (EOFError, ConnectionResetError):
             self._process.join(_DYING_S)
             raise WorkerError(f"its process died of {death_words(self._process.exitcode)} while {doing}.") from None

@@ -73,6 +73,11 @@ def p_words(p: float) -> str:
     return f"p = {p:.3f}" if p < 0.1 else f"p = {p:.2f}"
 
 
+def percent(frac: float) -> str:
+    """``12 %``, ``0.3 %``: whole percents, and one digit of less than one."""
+    return f"{frac * 100:.0f} %" if frac >= 0.01 else f"{frac * 100:.1g} %"
+
+
 def signed(value: float, digits: int = 2) -> str:
     """A difference with its sign; none where it rounds to zero."""
     text = f"{abs(value):.{digits}f}"
@@ -313,7 +318,7 @@ def _overhead_sentences(cells: pd.DataFrame) -> Iterator[Finding]:
     measured = cells.dropna(subset=["overhead_ms"])
     parts = [
         f"{mode}: {milliseconds(part['overhead_ms'].median())} of a query, at most "
-        f"{(part['overhead_ms'] / part['query_ms_median']).max() * 100:.1g} % of a measured time"
+        f"{percent((part['overhead_ms'] / part['query_ms_median']).max())} of a measured time"
         for mode, part in measured.groupby("mode", sort=False)
     ]
     yield Finding("The harness itself", f"An engine that does nothing takes, {'; '.join(parts)}.")
@@ -329,7 +334,7 @@ def _own_tile_sentences(cells: pd.DataFrame) -> Iterator[Finding]:
         worst = _falling(missed, "self_missed_frac").iloc[0]
         yield Finding(
             "Own tiles missed",
-            f"Exact search did not find the own tile of {worst['self_missed_frac'] * 100:.2g} % of the queries "
+            f"Exact search did not find the own tile of {percent(worst['self_missed_frac'])} of the queries "
             f"({worst['cell']}): more than k duplicates stand before it, or queries and index went through different "
             "preprocessing.",
         )
@@ -339,5 +344,5 @@ def _own_tile_sentences(cells: pd.DataFrame) -> Iterator[Finding]:
         yield Finding(
             "Unstable answers",
             f"{len(unstable)} of {len(cells)} query cells answered some queries differently in another process, at "
-            f"worst {worst['unstable_frac'] * 100:.2g} % of them ({worst['cell']}). Recall is that of the first.",
+            f"worst {percent(worst['unstable_frac'])} of them ({worst['cell']}). Recall is that of the first.",
         )

@@ -5,7 +5,7 @@ all three are one group.
 """
 
 import hashlib
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 
 import faiss
 import numpy as np
@@ -19,7 +19,7 @@ MOST_BITS = 3  # difference hashes of near duplicates differ in at most so many 
 MOST_LEVELS = 4  # ... and their thumbnails by at most so many of 255 grey levels, on average
 _THUMBNAIL = (9, 8)  # width, height: eight differences in each of eight rows
 _QUERIES = 512  # hashes that are compared with all others at once
-_ROWS = 2**15  # vectors in float64 at once
+_ROWS = 2**15  # vectors in float64, or pairs, at once
 _MOST_AHEAD = 64  # places along the line that close vectors are looked for
 
 
@@ -71,7 +71,9 @@ def near_groups(thumbnails: np.ndarray) -> np.ndarray:
         limits, _, found = index.range_search(hashes[start : start + _QUERIES], MOST_BITS + 1)  # below, not up to
         mine = start + np.searchsorted(limits, np.arange(len(found)), side="right") - 1
         mine, found = mine[found > mine], found[found > mine]
-        near = np.abs(levels[mine] - levels[found]).mean(axis=1) <= MOST_LEVELS
+        near = np.zeros(len(mine), bool)
+        for some in _blocks(len(mine)):
+            near[some] = np.abs(levels[mine[some]] - levels[found[some]]).mean(axis=1) <= MOST_LEVELS
         groups = _joined(groups, mine[near], found[near])
     return groups[inverse.reshape(-1)]
 
@@ -116,9 +118,17 @@ def close_vectors(values: np.ndarray, tolerance: float) -> np.ndarray:
         if not may_be.any():
             break
         left, right, limit = left[may_be], right[may_be], limit[may_be]
-        distances = np.linalg.norm(points[left].astype(np.float64) - points[right], axis=1)
-        joined = _joined(joined, left[distances <= limit], right[distances <= limit])
+        close = np.zeros(len(left), bool)
+        for some in _blocks(len(left)):
+            differences = points[left[some]].astype(np.float64) - points[right[some]]
+            close[some] = np.linalg.norm(differences, axis=1) <= limit[some]
+        joined = _joined(joined, left[close], right[close])
     return joined[groups]
+
+
+def _blocks(n: int) -> Iterator[slice]:
+    """Parts of n pairs, few enough to be compared at once."""
+    return (slice(start, start + _ROWS) for start in range(0, n, _ROWS))
 
 
 def _joined(groups: np.ndarray, left: np.ndarray, right: np.ndarray) -> np.ndarray:

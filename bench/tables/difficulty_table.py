@@ -107,11 +107,13 @@ def leakage_table(queries: Sequence[QueryResult], depths: Mapping[str, int]) -> 
     """
     rows = []
     for result in _distinct(queries):
-        scores = {f"recall@{result.k}": (result.recall_at_k, result.recall_by_exclusion)}
+        scores: dict[str, tuple[Sequence[float], Mapping[str, Sequence[float | None]]]] = {
+            f"recall@{result.k}": (result.recall_at_k, result.recall_by_exclusion)
+        }
         for stratum in (name for name in STRATA if name in result.precision):
-            excluded = {how: found.get(stratum, []) for how, found in result.precision_by_exclusion.items()}
+            lists = {how: found.get(stratum, []) for how, found in result.precision_by_exclusion.items()}
             depth = f"@{depths[stratum]}" if stratum in depths else ""  # unknown without the run's judgments
-            scores[f"precision {stratum}{depth}"] = (result.precision[stratum], excluded)
+            scores[f"precision {stratum}{depth}"] = (result.precision[stratum], lists)
         for score, (own, excluded) in scores.items():
             rows += [{**_names(result), "score": score, **row} for row in _leaks(own, excluded)]
     return _table("spatial_leakage", rows)
@@ -234,7 +236,7 @@ def _scores(scored: _Scored, members: np.ndarray) -> dict[str, Any]:
     return row
 
 
-def _leaks(own: Sequence[float], excluded: Mapping[str, Sequence[float]]) -> Iterator[dict[str, Any]]:
+def _leaks(own: Sequence[float], excluded: Mapping[str, Sequence[float | None]]) -> Iterator[dict[str, Any]]:
     """One row for the score as it is and one for each exclusion; none where nothing else was excluded."""
     others = {how: np.asarray(values, np.float64) for how, values in excluded.items() if len(values)}
     if not others:

@@ -15,6 +15,10 @@ def run(run_folder: Path) -> Path:
     suite = json.loads(json.dumps(record.suite))
     suite.setdefault("corpus", {}).update(source="/home/secret/ortho.tif", labels="/home/secret/labels.csv")
     suite["corpus"]["queries"] = "/home/secret/queries.npy"
+    suite["judge"] = {"qrels": "/home/secret/mine.qrels"}
+    (run_folder / "failures").mkdir()
+    (run_folder / "failures" / "cell.txt").write_text("in /home/secret", encoding="utf-8")
+    (run_folder / "benchmark-2.json").write_text('"/home/secret"', encoding="utf-8")
     suite["backbones"][0]["spec"]["weights"] = "/home/secret/tiny.safetensors"
     changed = dataclasses.replace(
         record,
@@ -33,6 +37,7 @@ def test_published_run_shows_no_path_no_picture_and_no_cell(run: Path, tmp_path:
     assert page == target / "index.html"
     assert not (target / "figures" / "pictures").exists() or not any((target / "figures" / "pictures").iterdir())
     assert not (target / "cells").exists()
+    assert not (target / "failures").exists()
     assert sorted(path.name for path in (target / "tables").glob("*.csv"))
     for path in target.rglob("*"):
         if path.suffix in (".html", ".json", ".csv", ".md", ".tex", ".svg"):

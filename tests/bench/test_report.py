@@ -12,7 +12,7 @@ from bench.figures import FIGURES, PICTURES
 from bench.judging.judgments import Judgments
 from bench.report import chosen_answers, write_report
 from bench.report.page import CHAPTERS, compared_words, noise_words, status_words
-from bench.report.sentences import evidence, key_results, p_words, signed, times_words
+from bench.report.sentences import evidence, key_results, p_words, percent, signed, times_words
 from bench.results import OK, QueryResult, StageNote, read_results, read_run, write_result, write_run
 from bench.tables.provenance_table import LOADED_CELLS, NOISY_CELLS
 from bench.tables.table import read_table, write_table
@@ -484,6 +484,11 @@ def test_harness_own_share_is_the_largest_of_any_cell(tables: Path) -> None:
     cells.loc[single.idxmax(), "query_ms_median"] = 0.02  # the fastest: 5 % of it are the harness' own
     write_table(cells, tables, "lsh_parameters")
     assert "single: 1 µs of a query, at most 5 % of a measured time" in found_about(tables, "The harness itself")
+
+
+@pytest.mark.parametrize(("frac", "words"), [(1.0, "100 %"), (0.123, "12 %"), (0.0123, "1 %"), (0.0033, "0.3 %")])
+def test_percents_are_read_without_exponents(frac: float, words: str) -> None:
+    assert percent(frac) == words
 
 
 def test_no_tables_make_no_sentences(tmp_path: Path) -> None:

@@ -3,7 +3,9 @@
 import dataclasses
 import importlib
 import json
+import os
 import shutil
+import signal
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any
@@ -14,6 +16,7 @@ from PIL import Image
 
 from bench import bench_cells, machine, report, run_suite
 from bench.__main__ import main
+from bench.measuring.worker import Worker
 from bench.results import BuildResult, QueryResult, read_results, read_run, result_path
 from ris_core import artifacts
 from ris_core.engines import ENGINES
@@ -219,6 +222,21 @@ def test_engine_that_dies_or_hangs_costs_its_cells_alone(
     assert "while searching" in rows["colour/trouble/no_ghost/corrected/batch-1t"].reason
 
 
+def test_failure_in_a_second_process_keeps_what_the_first_measured(desk: Path, trouble: Callable) -> None:
+    trouble("raise later")
+    arguments = ["run", "small.toml", "--set", "engine.trouble.ghost=false", "-k", "trouble and batch", "--run-id", "r"]
+    assert main(arguments) == 1
+    (row,) = read_results(only_run(desk))
+    assert (row.status, row.reason) == ("failed", "RuntimeError: out of luck")
+    assert isinstance(row, QueryResult)
+    assert len(row.times_s) == 1
+    assert len(row.recall_at_k) == 10
+    trouble("none")
+    assert main([*arguments[:-2], "--resume", "r"]) == 0  # it is measured anew, in all its processes
+    (row,) = read_results(only_run(desk))
+    assert (row.status, row.processes) == ("ok", 2)
+
+
 def test_answers_that_change_from_process_to_process_are_told(desk: Path, trouble: Callable) -> None:
     trouble("waver")
     arguments = ["--set", "engine.trouble.ghost=false", "--set", "measure.processes=3"]
@@ -250,6 +268,34 @@ def test_index_that_is_slow_to_build_is_built_in_one_process_for_all_its_cells(d
     builders = (desk / "builds").read_text(encoding="utf-8").split()
     assert len(builders) == 3  # the warm-up and the timed round, and one for the memory
     assert len(set(builders)) == 2
+
+
+def test_kept_process_that_dies_between_cells_is_made_anew(
+    desk: Path, trouble: Callable, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    trouble("slow build")
+    begin = Worker.begin
+
+    def die_first(worker: Worker) -> None:
+        os.kill(worker.pid, signal.SIGKILL)
+        monkeypatch.setattr(Worker, "begin", begin)
+        begin(worker)
+
+    monkeypatch.setattr(Worker, "begin", die_first)
+    arguments = ["--set", "engine.trouble.ghost=false", "--set", "measure.slow_build_s=0.01"]
+    assert main(["run", "small.toml", *arguments, "-k", "trouble"]) == 0
+    assert {result.status for result in read_results(only_run(desk))} == {"ok"}
+
+
+def test_stages_are_told_once_however_many_passes_there_are(desk: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    second = SUITE.replace(
+        "[engine.exact]", '[backbone.again]\nmodel = "colour"\npreprocess = "native"\n[engine.exact]'
+    )
+    (desk / "small.toml").write_text(second, encoding="utf-8")
+    assert main(["run", "small.toml", "-k", "batch"]) == 0
+    said = capsys.readouterr().err
+    assert said.count("features colour:") == said.count("space again:") == 1
+    assert not next(note for note in read_run(only_run(desk)).stage_notes if note.stage == "tiles").reused
 
 
 def test_stop_at_the_first_failure(desk: Path, trouble: Callable) -> None:

@@ -140,6 +140,20 @@ def test_tiles_of_one_block_of_ground_lie_in_one_half(desk: Desk) -> None:
     assert not halves[0] & halves[1]
 
 
+def test_two_splits_never_share_what_was_made_of_their_tiles(desk: Desk) -> None:
+    """Of equally many tiles, the first of them the same: block sizes of 64 and 128 px are such a pair for this seed."""
+    bases = []
+    for block_px in (64, 128):
+        scene = CorpusSpec(scene_px=512, tile_px=32, train_frac=0.5, split_block_px=block_px)
+        base = prepare_base(desk.cache, COLOUR, prepare_tiles(desk.cache, scene), SpaceSpec(), QUERIES)
+        bases.append(base)
+        rows = base.timed.rows
+        nearest = np.square(base.corrected.values[None] - base.timed.corrected[:, None]).sum(axis=2)
+        nearest[np.arange(len(rows)), rows] = np.inf
+        assert np.allclose(base.truth.distances[:, 0], nearest.min(axis=1), rtol=1e-4, atol=1e-6)
+    assert bases[0].space_folder != bases[1].space_folder
+
+
 def test_split_depends_on_the_seed_alone() -> None:
     first, again, other = (split_rows(100, 0.5, seed)[0].tolist() for seed in (1, 1, 2))
     assert first == again != other

@@ -138,6 +138,12 @@ def test_fault_names_key_finding_and_remedy(tmp_path: Path, override: str, findi
     assert finding in faults_of(write(tmp_path, SMALL), override)
 
 
+def test_raw_queries_do_not_fit_a_whitened_index(tmp_path: Path) -> None:
+    message = faults_of(write(tmp_path, SMALL), "space.whiten=4", "queries.space=['corrected', 'as_published']")
+    assert "raw queries of colour have 6 dimensions, the index 4. Leave it out" in message
+    read_suite(write(tmp_path, SMALL), ["space.whiten=6", "queries.space=['as_published']"])
+
+
 def test_empty_suite_says_what_it_needs(tmp_path: Path) -> None:
     message = faults_of(write(tmp_path, ""))
     assert "no [backbone.NAME] table; at least one backbone is needed" in message

@@ -63,6 +63,17 @@ def test_slow_builds_are_repeated_less(slow_build_s: float, rounds: int) -> None
     assert engine is built[-1]
 
 
+def test_first_round_tells_slow_builds_where_nothing_is_warmed_up() -> None:
+    built: list[Any] = []
+
+    def build() -> Any:
+        built.append(Listener())
+        return built[-1]
+
+    _, times_s, slow = time_builds(build, Rounds(rounds=3, slow_build_s=0.0, warmup=0))
+    assert (len(times_s), len(built), slow) == (1, 1, True)
+
+
 def test_the_clock_reads_what_the_call_takes_and_not_what_stands_around_it(monkeypatch: pytest.MonkeyPatch) -> None:
     now_ns = 0
 

@@ -132,6 +132,13 @@ def test_time_limit_begins_anew_with_each_cell(order: IndexOrder) -> None:
         assert worker.answer(Asking(queries(ROWS[:1]), 1, ExactQuery(), 1)).tolist() == [[0]]
 
 
+def test_time_that_the_harness_takes_does_not_count(order: IndexOrder) -> None:
+    with Worker(order, 60) as worker:
+        worker._left_s = 1.0
+        time.sleep(1.2)  # scoring, say
+        assert worker.answer(Asking(queries(ROWS[:1]), 1, ExactQuery(), 1)).tolist() == [[0]]
+
+
 def test_null_engine_answers_without_looking(order: IndexOrder) -> None:
     nothing = IndexOrder(build_null, NullParams(), 1, order.features, order.rows, order.space)
     with Worker(nothing, 60) as worker:
