@@ -73,7 +73,7 @@ class Trouble(Exact):
         if fault == "interrupt":
             parent = multiprocessing.parent_process()
             assert parent is not None
-            os.kill(parent.pid, signal.SIGINT)  # Ctrl-C in the harness
+            os.kill(parent.pid, signal.SIGTERM)  # as Ctrl-C, which a shell's background jobs ignore
             time.sleep(600)
         rows, distances = super().search(queries, k, ExactQuery(), threads)
         if fault == "lazy" and not gc.isenabled():  # the clock runs
