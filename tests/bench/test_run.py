@@ -170,6 +170,9 @@ def test_whole_chain_leaves_rows_tables_and_page(desk: Path, capsys: pytest.Capt
     out = capsys.readouterr().out
     assert out.count("\n") == 2 * len(results)
     assert out.startswith("[ 1/60] colour exact build")
+    told = [line.partition("]")[2].split("  ")[0] for line in out.splitlines()]
+    assert told[:30] == told[30:]  # every cell once before any has its second process
+    assert len(set(told)) == 30
 
 
 def test_second_run_reuses_every_artifact_and_says_so(desk: Path, capsys: pytest.CaptureFixture[str]) -> None:
