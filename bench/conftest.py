@@ -133,7 +133,7 @@ def session(pytestconfig: pytest.Config) -> Session:
     """The run under way."""
     found = open_session(pytestconfig)
     if found is None:
-        pytest.skip("no --suite was given")
+        pytest.skip("no --suite was given")  # plain pytest over this folder: there is no cell to measure
     return found
 
 
@@ -153,13 +153,13 @@ def pytest_runtest_setup(item: pytest.Item) -> None:
     before = read_result(path) if _process_of(item) > 1 and path.is_file() else None
     if before is not None and (before.status != OK or before.slow_build):
         item.stash[DONE] = True
-        pytest.skip("measured in one process alone")
+        pytest.skip("measured in one process alone")  # slow to build, or failed before: its row stands already
     reason = ENGINES[cell.index.kind].unavailable()
     if reason is not None:
         session.keep(cell, bare_result(cell, session.suite, SKIPPED, reason))
-        pytest.skip(reason)
+        pytest.skip(reason)  # the row just written says so in the report
     if item.config.getoption("benchmark_disable"):
-        pytest.skip("the clock is disabled (--benchmark-disable)")
+        pytest.skip("the clock is disabled (--benchmark-disable)")  # the user asked for no times, and a cell is one
 
 
 @pytest.hookimpl(wrapper=True, tryfirst=True)

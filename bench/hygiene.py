@@ -9,11 +9,11 @@ from typing import Any
 import numpy as np
 import pandas as pd
 
+from bench.base import Base
 from bench.judging.judgments import TIMED
 from bench.scores.duplicates import close_vectors, equal_groups, equal_vectors, near_groups, tile_prints
 from bench.scores.exclusion import block_codes, overlapping_pairs
 from bench.scores.score import RELATIVE_TOLERANCE
-from bench.stages import Base
 from bench.vector_corpus import recall_of_file
 from ris_core.errors import CorpusError
 from ris_core.records import Tiles

@@ -13,6 +13,7 @@ from typing import Any
 
 import numpy as np
 
+from bench.base import Asked, Base
 from bench.cells import BuildCell, Cell, IndexKey, QueryCell
 from bench.measuring.clock import ONCE, SINGLE, Asking, Rounds
 from bench.measuring.null_engine import NullParams, build_null
@@ -20,7 +21,6 @@ from bench.measuring.other_load import LoadMeter
 from bench.measuring.worker import IndexOrder, Worker, WorkerError
 from bench.results import BuildResult, QueryResult
 from bench.scoring import Scorer
-from bench.stages import Asked, Base
 from bench.suite import AS_PUBLISHED, MeasureSpec
 from ris_core.engines import ENGINES
 from ris_core.engines.contract import EngineKind
@@ -95,7 +95,7 @@ class Measurer:
         )
 
     def measure_query(self, cell: QueryCell, scorer: Scorer, *, first: bool) -> tuple[QueryResult, Judged | None]:
-        """Time a way of asking in one process; the first time, score and judge the answers.
+        """Time a way of asking in one process and check its answers; the first time, judge them too.
 
         Raises:
             WorkerError: If the process raised an error, died, or took too long.

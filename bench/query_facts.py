@@ -3,10 +3,10 @@
 import numpy as np
 import pandas as pd
 
+from bench.base import Asked, Base, exact_neighbours
 from bench.judging.judgments import JUDGED, TIMED, Judgments
 from bench.scores.geometry import local_intrinsic_dimension, mean_distances, relative_contrast
 from bench.scores.score import RELATIVE_TOLERANCE
-from bench.stages import Asked, Base, exact_neighbours
 from ris_core.records import PADDING_ID, Hits
 
 COLUMNS = ("query_id", "set", "stratum", "label", "lid", "relative_contrast", "kth_distance", "tied")

@@ -7,11 +7,11 @@ from typing import Any
 
 import numpy as np
 
+from bench.base import Asked, Base, exact_neighbours
 from bench.judging.judgments import Judgments
 from bench.scores.answers import check_answers
 from bench.scores.exclusion import excluded_rows, extra_depth, precision_without, recall_without
 from bench.scores.score import average_precision, id_recall_at_k, precision_at_k, recall_at_k
-from bench.stages import Asked, Base, exact_neighbours
 from bench.suite import SELF, Suite
 from ris_core.records import Hits, Tiles
 

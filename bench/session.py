@@ -11,6 +11,7 @@ from typing import Any
 
 import numpy as np
 
+from bench.base import Base, Cut, draw_query_rows, without_pixels
 from bench.cells import BuildCell, Cell, QueryCell
 from bench.hygiene import examine_features, examine_tiles
 from bench.judging.judge import Judgments, judge_tiles, main_labels
@@ -33,7 +34,7 @@ from bench.results import (
 from bench.run_folder import bare_result, mark_ended, now, update_run
 from bench.scores.exclusion import excluded_rows
 from bench.scoring import Scorer
-from bench.stages import Base, Cache, Cut, draw_query_rows, prepare_base, prepare_tiles, without_pixels
+from bench.stages import Cache, prepare_base, prepare_tiles
 from bench.suite import SELF, Suite
 from bench.suite_faults import corpus_faults, feature_widths
 from bench.tables.run_tables import JUDGMENTS, LOGS, QUERIES

@@ -17,9 +17,9 @@ from typing import Any
 
 import numpy as np
 
+from bench.base import Asked, Base, Cut, blank_pixels, draw_query_rows, exact_neighbours, split_rows, without_pixels
 from bench.judging.judge import main_labels
 from bench.results import StageNote
-from bench.scores.answers import check_answers
 from bench.scores.exclusion import block_codes
 from bench.scores.score import bootstrap_interval, knn_correct
 from bench.suite import SCENE, BackboneEntry, CorpusSpec, QuerySpec, SpaceSpec
@@ -34,14 +34,12 @@ from bench.vector_corpus import (
 from fixtures.scene import make_scene
 from ris_core.artifacts import file_digest, make_once, read_manifest
 from ris_core.backbone import COLOUR, PRETRAINED, RANDOM, BackboneSpec, build_backbone
-from ris_core.engines import ENGINES
 from ris_core.errors import CorpusError
 from ris_core.features import ExtractOptions, extract_features
 from ris_core.records import PADDING_ID, Features, Hits, Tiles
 from ris_core.space import Space, fit_space
 from ris_core.tiles import corpus_fingerprint, cut_tiles
 from ris_core.train import TrainOptions, train_dino
-from ris_core.vector_files import Vectors
 
 VERSIONS = {"scene": 1, "tiles": 1, "checkpoint": 1, "features": 1, "space": 2, "truth": 1}
 _SPARE_TRUTH = 10  # neighbours beyond k that the truth keeps, so that ties at rank k can be seen
@@ -81,75 +79,6 @@ class Cache:
         return note
 
 
-@dataclasses.dataclass(frozen=True, eq=False)
-class Cut:
-    """The tiles of a corpus, and which of them train and which are searched.
-
-    Attributes:
-        tiles: All tiles; of vectors their table with blank pixels.
-        key: Key of their artifact.
-        train_rows: Positions of the tiles that train.
-        base_rows: Positions of the tiles that are indexed and queried.
-        vectors: The file, where the corpus is one of vectors.
-    """
-
-    tiles: Tiles
-    key: str
-    train_rows: np.ndarray
-    base_rows: np.ndarray
-    vectors: Vectors | None = None
-
-
-@dataclasses.dataclass(frozen=True, eq=False)
-class Asked:
-    """Query vectors.
-
-    Attributes:
-        rows: (q,) int64 their rows in the base; -1 for queries that are not of the corpus.
-        raw: (q, d_raw) float32 as the backbone returned them.
-        corrected: (q, d) float32 in the fitted space.
-        neighbours: (q, any) rows of the base that the corpus' file names as nearest in this space, if it does.
-    """
-
-    rows: np.ndarray
-    raw: np.ndarray
-    corrected: np.ndarray
-    neighbours: np.ndarray | None = None
-
-    def __len__(self) -> int:
-        return len(self.rows)
-
-
-@dataclasses.dataclass(frozen=True, eq=False)
-class Base:
-    """One backbone's indexed tiles, ready for engines.
-
-    Attributes:
-        name: Name of the backbone's variant.
-        raw: Features as the backbone returned them.
-        corrected: The same in the fitted space.
-        features_folder: Artifact of the features of all tiles.
-        rows: Rows of the indexed tiles in that artifact.
-        space_folder: Artifact of the fitted space.
-        timed: The timed queries.
-        truth: Exact neighbours of the timed queries in the fitted space, their own tiles dropped.
-    """
-
-    name: str
-    raw: Features
-    corrected: Features
-    features_folder: Path
-    rows: np.ndarray
-    space_folder: Path
-    timed: Asked
-    truth: Hits
-
-    def of_rows(self, rows: np.ndarray) -> Asked:
-        """Tiles of the base as queries."""
-        raw, corrected = (np.ascontiguousarray(features.values[rows]) for features in (self.raw, self.corrected))
-        return Asked(np.asarray(rows, np.int64), raw, corrected)
-
-
 def prepare_tiles(cache: Cache, corpus: CorpusSpec) -> Cut:
     """Tiles of the suite's corpus, split by its seed.
 
@@ -161,7 +90,7 @@ def prepare_tiles(cache: Cache, corpus: CorpusSpec) -> Cut:
     if corpus.is_vectors:
         vectors = corpus.vectors()
         table = vector_table(vectors, corpus)
-        tiles, rows = Tiles(_blank(len(table)), table), np.arange(len(table))
+        tiles, rows = Tiles(blank_pixels(len(table)), table), np.arange(len(table))
         return Cut(tiles, vector_key(vectors, table), rows[:0], rows, vectors)
     source, spec, source_key = _locate(cache, corpus)
     parameters = dataclasses.asdict(dataclasses.replace(spec, labels=None, classes=None))
@@ -203,30 +132,6 @@ def _locate(cache: Cache, corpus: CorpusSpec) -> tuple[Path, Any, str]:
     folder = Path(note.folder)
     classes = spec.classes if spec.classes is not None else folder / "classes.tif"
     return folder / "ortho.tif", dataclasses.replace(spec, classes=classes), note.key
-
-
-def split_rows(n: int, train_frac: float, seed: int, blocks: np.ndarray | None = None) -> tuple[np.ndarray, np.ndarray]:
-    """Rows that train and rows that are searched, each in ascending order; both are all rows for 0.
-
-    Args:
-        n: Tiles.
-        train_frac: Share of them that trains.
-        seed: Of the draw.
-        blocks: (n,) code of each tile's block of ground; whole blocks are drawn until the share is reached as nearly as
-            they allow. None: single tiles are drawn.
-    """
-    if train_frac == 0:
-        return np.arange(n), np.arange(n)
-    wanted = round(n * train_frac)
-    rng = np.random.default_rng(seed)
-    if blocks is None:
-        order = rng.permutation(n)
-        return np.sort(order[:wanted]), np.sort(order[wanted:])
-    codes, counts = np.unique(blocks, return_counts=True)
-    order = rng.permutation(len(codes))
-    drawn = int(np.abs(np.concatenate([[0], np.cumsum(counts[order])]) - wanted).argmin())
-    trains = np.isin(blocks, codes[order[:drawn]])
-    return np.flatnonzero(trains), np.flatnonzero(~trains)
 
 
 def prepare_checkpoint(cache: Cache, entry: BackboneEntry, cut: Cut) -> tuple[BackboneSpec, str]:
@@ -368,11 +273,6 @@ def prepare_space(
     return Space.open(Path(note.folder)), note
 
 
-def draw_query_rows(n: int, count: int, seed: int) -> np.ndarray:
-    """(count,) different rows below n, ascending; the same for every backbone."""
-    return np.sort(np.random.default_rng(seed).choice(n, count, replace=False))
-
-
 def prepare_truth(
     cache: Cache, backbone: str, corrected: Features, timed: Asked, queries: QuerySpec, parent: str
 ) -> Hits:
@@ -396,27 +296,6 @@ def prepare_truth(
     return Hits.open(Path(note.folder))
 
 
-def exact_neighbours(corrected: Features, asked: Asked, depth: int) -> Hits:
-    """(q, depth) nearest other tiles of each query by exact search, by distances recomputed in float64."""
-    exact = ENGINES["exact"]
-    engine = exact.build(corrected.values, exact.build_params(), 1)
-    most = min(len(corrected), depth + 1)
-    found, _ = engine.search(asked.corrected, most, exact.query_params(), 1)
-    hits = check_answers(found, corrected, asked.corrected, asked.rows, min(depth, most)).hits
-    order = np.argsort(hits.distances, axis=1, kind="stable")
-    return Hits(np.take_along_axis(hits.ids, order, 1), np.take_along_axis(hits.distances, order, 1))
-
-
 def _digest(numbers: np.ndarray) -> str:
     """SHA-256 of an array's values: which tiles train, or are searched, is part of what an artifact is made of."""
     return hashlib.sha256(np.ascontiguousarray(numbers, np.int64).tobytes()).hexdigest()
-
-
-def without_pixels(tiles: Tiles, rows: np.ndarray) -> Tiles:
-    """The table of some tiles, with one blank pixel a tile: who judges must neither see nor load pictures."""
-    return Tiles(_blank(len(rows)), tiles.table.iloc[rows].reset_index(drop=True))
-
-
-def _blank(n: int) -> np.ndarray:
-    """(n, 1, 1, 3) uint8 zeros that take no memory."""
-    return np.broadcast_to(np.zeros((1, 1, 1, 1), np.uint8), (n, 1, 1, 3))

@@ -101,6 +101,7 @@ class TrainingState:
         """
         path = folder / STATE
         try:
+            # weights_only: tensors and plain containers, nothing that a pickle could call
             content = torch.load(path, map_location="cpu", weights_only=True)
             key = content["key"]
         except (OSError, EOFError, RuntimeError, KeyError, TypeError, pickle.UnpicklingError) as error:

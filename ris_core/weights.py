@@ -95,6 +95,7 @@ def _read_state(path: Path) -> dict[str, torch.Tensor]:
         if path.suffix == ".safetensors":
             return safetensors.torch.load_file(path)
         with torch.serialization.safe_globals([argparse.Namespace]):  # DINO stores its command line; inert
+            # weights_only: tensors and plain containers, nothing that a pickle could call
             content = torch.load(path, map_location="cpu", weights_only=True)
     except _DAMAGE as error:
         reason = f"{type(error).__name__}: {error}".partition("\n")[0][:200]

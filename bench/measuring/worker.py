@@ -306,7 +306,7 @@ def _serve(there: Connection, order: IndexOrder) -> None:
                 raise
             except RisError as error:
                 reply = (False, str(error), "")
-            except Exception as error:  # noqa: BLE001 - whatever an engine raises is its cell's reason
+            except Exception as error:  # noqa: BLE001 - sent on: the cell's failed row bears it, with its traceback
                 reply = (False, f"{type(error).__name__}: {error}", traceback.format_exc())
             there.send(reply)
 

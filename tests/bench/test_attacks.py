@@ -2,6 +2,8 @@
 
 The answers of an engine go through the same two doors as in a run: `check_answers`, which believes in nothing but rows,
 then the measures. `plain_scores` is the reference: slow, and with nothing clever in it.
+
+One file, long as it is: docs/trust.md cites it as the list of all attacks.
 """
 
 import math

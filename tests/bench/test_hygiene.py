@@ -5,8 +5,8 @@ import numpy as np
 import pandas as pd
 import pytest
 
+from bench.base import Asked, Base
 from bench.hygiene import examine_features, examine_tiles
-from bench.stages import Asked, Base
 from ris_core.records import Features, Hits, Tiles
 
 

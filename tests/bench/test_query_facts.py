@@ -4,9 +4,9 @@ import numpy as np
 import pandas as pd
 import pytest
 
+from bench.base import Asked, Base, exact_neighbours
 from bench.judging.judgments import Judgments
 from bench.query_facts import COLUMNS, query_facts
-from bench.stages import Asked, Base, exact_neighbours
 from ris_core.records import Features
 
 

@@ -1,4 +1,7 @@
-"""Whole runs over a corpus of forty small pictures: what is on disk afterwards, whatever happened on the way."""
+"""Whole runs over a corpus of forty small pictures: what is on disk afterwards, whatever happened on the way.
+
+One file, long as it is: every test needs the same small desk and engine of trouble, and each is one fate of a run.
+"""
 
 import dataclasses
 import importlib

@@ -7,9 +7,9 @@ import numpy as np
 import pandas as pd
 import pytest
 
+from bench.base import Asked, Base, exact_neighbours
 from bench.judging.judgments import QUERY_COLUMNS, Judgments
 from bench.scoring import Scorer
-from bench.stages import Asked, Base, exact_neighbours
 from bench.suite import CorpusSpec, QuerySpec
 from ris_core.records import Features, Tiles
 

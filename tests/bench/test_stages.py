@@ -9,8 +9,9 @@ from PIL import Image
 from rasterio import Affine
 
 from bench import stages
+from bench.base import draw_query_rows, split_rows, without_pixels
 from bench.results import StageNote
-from bench.stages import Cache, draw_query_rows, prepare_base, prepare_tiles, split_rows, without_pixels
+from bench.stages import Cache, prepare_base, prepare_tiles
 from bench.suite import BackboneEntry, CorpusSpec, QuerySpec, SpaceSpec
 from ris_core.backbone import BackboneSpec
 from ris_core.errors import CorpusError

@@ -7,10 +7,11 @@ import pytest
 
 from bench import run_suite
 from bench.__main__ import main
+from bench.base import Base, Cut, exact_neighbours, without_pixels
 from bench.hygiene import examine_features
 from bench.judging.judge import JudgeSpec, judge_tiles
 from bench.results import QueryResult, StageNote, read_results, read_run
-from bench.stages import Base, Cache, Cut, exact_neighbours, prepare_base, prepare_tiles, without_pixels
+from bench.stages import Cache, prepare_base, prepare_tiles
 from bench.suite import VECTORS, BackboneEntry, CorpusSpec, QuerySpec, SpaceSpec
 from ris_core.backbone import BackboneSpec
 from ris_core.errors import CorpusError

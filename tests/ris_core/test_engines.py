@@ -51,6 +51,7 @@ def test_index_rejects_query_from_other_space() -> None:
 def test_index_rejects_what_it_cannot_answer(name: str, k: int, d: int, message: str) -> None:
     params = {"hash_bits": 4} if name == "falconn" else {}
     if ENGINES[name].unavailable() is not None:
+        # An engine that this CPU or build lacks has nothing to refuse.
         pytest.skip(f"{name}: {ENGINES[name].unavailable()}")
     index = build_index(name, features_of(20), **params)
     with pytest.raises(SearchError, match=message):

@@ -135,7 +135,7 @@ def save(values: object, **side: object) -> Callable[[Path], Path]:
         if side:
             np.savez(folder / "v.npz", vectors=values, **side)
             return folder / "v.npz"
-        np.save(folder / "v.npy", values, allow_pickle=True)
+        np.save(folder / "v.npy", values, allow_pickle=True)  # written so that reading can be seen to refuse it
         return folder / "v.npy"
 
     return write
