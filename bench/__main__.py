@@ -109,6 +109,13 @@ def _score(options: argparse.Namespace) -> int:
     return 0
 
 
+def _pool(options: argparse.Namespace) -> int:
+    from bench.pool_runs import PoolOptions, pool_runs
+
+    print(pool_runs(PoolOptions(tuple(options.runs), options.out, options.judge, options.depth)), end="")
+    return 0
+
+
 def _compare(options: argparse.Namespace) -> int:
     from bench.comparing.compare import compare_runs
     from bench.comparing.gate import gate_runs, parse_thresholds
@@ -186,6 +193,13 @@ def _parser() -> argparse.ArgumentParser:
     score.add_argument("--k", type=int, action="append", metavar="K", help="depth, may be repeated (default: 10)")
     score.add_argument("--csv", type=Path, metavar="FILE", help="write the score of each topic")
     score.set_defaults(command=_score)
+
+    pool = commands.add_parser("pool", help="ask people to judge what runs found, and score the runs by that")
+    pool.add_argument("runs", type=Path, nargs="+", metavar="RUN", help="folder of a run; all of the same tiles")
+    pool.add_argument("--out", type=Path, required=True, metavar="DIR", help="folder of judgments, sheets and tables")
+    pool.add_argument("--judge", default="judge", metavar="NAME", help="who is asked (default: %(default)s)")
+    pool.add_argument("--depth", type=int, metavar="N", help="answers pooled of each list (default: all that count)")
+    pool.set_defaults(command=_pool)
 
     compare = commands.add_parser("compare", help="compare two runs; times only of one machine")
     compare.add_argument("base", type=Path, metavar="BASE", help="folder of the earlier run")

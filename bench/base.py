@@ -1,6 +1,7 @@
 """What the stages hand on inside the harness: the cut corpus, the queries asked of it, and one backbone's base."""
 
 import dataclasses
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 
 import numpy as np
@@ -21,6 +22,7 @@ class Cut:
         train_rows: Positions of the tiles that train.
         base_rows: Positions of the tiles that are indexed and queried.
         vectors: The file, where the corpus is one of vectors.
+        sizes: Where the corpus is indexed in several sizes, the positions of each, all of a smaller one in a larger.
     """
 
     tiles: Tiles
@@ -28,6 +30,16 @@ class Cut:
     train_rows: np.ndarray
     base_rows: np.ndarray
     vectors: Vectors | None = None
+    sizes: Mapping[int, np.ndarray] = dataclasses.field(default_factory=dict)
+
+    def of_size(self, size: int | None) -> "Cut":
+        """The same with so many tiles indexed; None: as it is."""
+        return self if size is None else dataclasses.replace(self, base_rows=self.sizes[size])
+
+    @property
+    def common_rows(self) -> np.ndarray:
+        """Positions that are indexed in every size: who asks at one of them asks at all."""
+        return self.sizes[min(self.sizes)] if self.sizes else self.base_rows
 
 
 @dataclasses.dataclass(frozen=True, eq=False)
@@ -56,11 +68,11 @@ class Base:
 
     Attributes:
         name: Name of the backbone's variant.
-        raw: Features as the backbone returned them.
-        corrected: The same in the fitted space.
-        features_folder: Artifact of the features of all tiles.
-        rows: Rows of the indexed tiles in that artifact.
-        space_folder: Artifact of the fitted space.
+        raw: Features of all tiles as the backbone returned them, memory-mapped.
+        corrected: Those of the indexed tiles in the fitted space, memory-mapped.
+        features_folder: Artifact of ``raw``.
+        rows: Rows of the indexed tiles in ``raw``.
+        space_folder: Artifact of the fitted space and of ``corrected``.
         timed: The timed queries.
         truth: Exact neighbours of the timed queries in the fitted space, their own tiles dropped.
     """
@@ -76,8 +88,8 @@ class Base:
 
     def of_rows(self, rows: np.ndarray) -> Asked:
         """Tiles of the base as queries."""
-        raw, corrected = (np.ascontiguousarray(features.values[rows]) for features in (self.raw, self.corrected))
-        return Asked(np.asarray(rows, np.int64), raw, corrected)
+        raw, corrected = self.raw.values[self.rows[rows]], self.corrected.values[rows]
+        return Asked(np.asarray(rows, np.int64), np.ascontiguousarray(raw), np.ascontiguousarray(corrected))
 
 
 def split_rows(n: int, train_frac: float, seed: int, blocks: np.ndarray | None = None) -> tuple[np.ndarray, np.ndarray]:
@@ -102,6 +114,12 @@ def split_rows(n: int, train_frac: float, seed: int, blocks: np.ndarray | None =
     drawn = int(np.abs(np.concatenate([[0], np.cumsum(counts[order])]) - wanted).argmin())
     trains = np.isin(blocks, codes[order[:drawn]])
     return np.flatnonzero(trains), np.flatnonzero(~trains)
+
+
+def nested_rows(n: int, sizes: Sequence[int], seed: int) -> dict[int, np.ndarray]:
+    """For each size so many rows below n, ascending: the beginnings of one permutation, so that larger hold smaller."""
+    order = np.random.default_rng(seed).permutation(n)
+    return {size: np.sort(order[:size]) for size in sizes}
 
 
 def draw_query_rows(n: int, count: int, seed: int) -> np.ndarray:

@@ -18,7 +18,7 @@ from bench.cells import BuildCell, Cell, IndexKey, QueryCell
 from bench.measuring.clock import ONCE, SINGLE, Asking, Rounds
 from bench.measuring.null_engine import NullParams, build_null
 from bench.measuring.other_load import LoadMeter
-from bench.measuring.worker import IndexOrder, Worker, WorkerError
+from bench.measuring.worker import IndexOrder, RawVectors, Worker, WorkerError
 from bench.results import BuildResult, QueryResult
 from bench.scoring import Scorer
 from bench.suite import AS_PUBLISHED, MeasureSpec
@@ -54,7 +54,7 @@ class Measurer:
             self.kept = None
 
     def measure_build(self, cell: BuildCell, scorer: Scorer, *, first: bool) -> BuildResult:
-        """Time an index' builds in one process; the first time, read its memory in one more.
+        """Time an index' builds in one process; the first time, read its memory: of quick builds in one more.
 
         Raises:
             WorkerError: If a process raised an error, died, or took too long.
@@ -62,22 +62,22 @@ class Measurer:
         self.close()
         base, kind, params = scorer.base, ENGINES[cell.index.kind], cell.index.build.params
         order = index_order(base, kind, params, cell.threads)
+        raw = RawVectors(base.features_folder / "features.npy", base.rows, base.space_folder)
         query = Asking(base.timed.corrected[:1], scorer.depth, kind.query_params(), cell.threads)
         load = _Load()
-        memory: dict[str, int | None] = {}
         with contextlib.ExitStack() as ending:
-            worker = ending.enter_context(Worker(order, self.spec.timeout_s))
+            worker = ending.enter_context(Worker(dataclasses.replace(order, raw=raw), self.spec.timeout_s))
             built = worker.build(self._rounds, query)
             load.add(worker)
             if built.slow:
                 self.kept = cell.index, worker
                 ending.pop_all()
         n, d = base.corrected.values.shape
+        memory: dict[str, int | None] = {}
         if first:
-            memory["theoretical_bytes"] = kind.theoretical_bytes(n, d, params)
-            with contextlib.suppress(WorkerError), Worker(order, self.spec.timeout_s) as worker:  # times are kept
-                memory |= worker.memory(query)
-                load.add(worker)
+            memory = {"theoretical_bytes": kind.theoretical_bytes(n, d, params)}
+            memory["disk_bytes"] = n * base.raw.values[0].nbytes
+            memory |= built.memory or self._read_memory(order, query, load)
         return BuildResult(
             **_names(cell),
             n=n,
@@ -94,6 +94,14 @@ class Measurer:
             threads_seen=built.threads_seen,
         )
 
+    def _read_memory(self, order: IndexOrder, query: Asking, load: "_Load") -> dict[str, int | None]:
+        """What building an index adds to a process of its own; nothing where that one dies, for times are kept."""
+        with contextlib.suppress(WorkerError), Worker(order, self.spec.timeout_s) as worker:
+            memory = worker.memory(query)
+            load.add(worker)
+            return memory
+        return {}
+
     def measure_query(self, cell: QueryCell, scorer: Scorer, *, first: bool) -> tuple[QueryResult, Judged | None]:
         """Time a way of asking in one process and check its answers; the first time, judge them too.
 
@@ -104,7 +112,9 @@ class Measurer:
         scores: dict[str, Any] = {}
         judgment, load = None, _Load()
         with self._worker(cell, base) as worker:
-            timed = worker.ask(_asking(cell, base.timed, scorer.depth), cell.mode, self._rounds)
+            asking = _asking(cell, base.timed, scorer.depth)
+            prepared = worker.prepare(asking)
+            timed = worker.ask(asking, cell.mode, self._rounds)
             if judged is not None and cell.mode == SINGLE:
                 asked = worker.ask(_asking(cell, judged, scorer.depth), cell.mode, self._rounds)
                 scores["judged_times_s"] = [asked.times_s]
@@ -125,6 +135,8 @@ class Measurer:
             d=d,
             q=len(base.timed),
             times_s=[timed.times_s],
+            chosen=prepared.chosen,
+            prepare_s=[prepared.seconds],
             answer_digests=[[zlib.crc32(row.tobytes()) for row in timed.rows]],
             other_load_fracs=[load.read()],
             slow_build=self.kept is not None,
@@ -179,7 +191,7 @@ class Measurer:
 def index_order(base: Base, kind: EngineKind | None, params: Any, threads: int) -> IndexOrder:
     """What a worker needs to build an index over the base; the null engine for no kind."""
     build = build_null if kind is None else kind.build
-    return IndexOrder(build, params, threads, base.features_folder / "features.npy", base.rows, base.space_folder)
+    return IndexOrder(build, params, threads, base.space_folder / "features.npy")
 
 
 def _untimed(cell: QueryCell, scorer: Scorer, worker: Worker) -> tuple[dict[str, Any], Judged | None]:

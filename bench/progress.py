@@ -123,7 +123,8 @@ def plan_lines(suite: Suite, cells: list[Cell], cache: Path, folder: Path) -> li
 
 def _corpus_words(corpus: CorpusSpec) -> str:
     if corpus.is_vectors:
-        return f"{corpus.source} (vectors)"
+        sizes = f", n = {', '.join(f'{size:,}' for size in corpus.sizes)}" if corpus.sizes else ""
+        return f"{corpus.source} (vectors{sizes})"
     size = f"{corpus.scene_px} px, " if corpus.source == SCENE else ""
     stored = f" stored at {corpus.stored_px}" if corpus.stored_px else ""
     return f"{corpus.source} ({size}tiles of {corpus.tile_px} px{stored})"

@@ -55,8 +55,9 @@ def _without_paths(record: RunRecord) -> dict[str, Any]:
     for key in ("source", "queries", "labels", "classes"):
         if suite["corpus"].get(key):
             suite["corpus"][key] = Path(suite["corpus"][key]).name
-    if suite.get("judge", {}).get("qrels"):
-        suite["judge"]["qrels"] = Path(suite["judge"]["qrels"]).name
+    for key in ("qrels", "queries"):
+        if suite.get("judge", {}).get(key):
+            suite["judge"][key] = Path(suite["judge"][key]).name
     for entry in suite.get("backbones", []):
         if "weights" in entry["spec"]:
             entry["spec"]["weights"] = Path(entry["spec"]["weights"]).name

@@ -144,6 +144,8 @@ class QueryResult(_Measured):
         q: Timed queries.
         times_s: For each process its seconds: one a query in single mode, in the order of the run's timed queries;
             one a round over all queries in batch mode.
+        chosen: What the engine chose before it was asked, such as the probes for a wanted recall; empty where nothing.
+        prepare_s: For each process the seconds that choosing took, before warm-up and clock.
         recall_at_k: Recall of each timed query, ties at rank k counted as right.
         recall_ids_at_k: The same by ids alone.
         candidates_mean: Unique candidates examined for a query, where the engine can tell.
@@ -169,7 +171,7 @@ class QueryResult(_Measured):
     """
 
     RECORD: ClassVar[str] = "query"
-    PER_PROCESS = ("times_s", "judged_times_s", "other_load_fracs", "answer_digests")
+    PER_PROCESS = ("times_s", "prepare_s", "judged_times_s", "other_load_fracs", "answer_digests")
 
     cell: str
     backbone: str
@@ -185,6 +187,8 @@ class QueryResult(_Measured):
     d: int = 0
     q: int = 0
     times_s: list[list[float]] = dataclasses.field(default_factory=list)
+    chosen: dict[str, int | float] = dataclasses.field(default_factory=dict)
+    prepare_s: list[float] = dataclasses.field(default_factory=list)
     recall_at_k: list[float] = dataclasses.field(default_factory=list)
     recall_ids_at_k: list[float] = dataclasses.field(default_factory=list)
     candidates_mean: float | None = None

@@ -199,7 +199,9 @@ def _measuring(suite: Suite) -> str:
         f"that takes over {measure.slow_build_s:g} s to build in one, which then answers all its query cells. "
         "Clock: perf_counter_ns, garbage collection off, threads held at the cell's number. "
         f"Warm caches: {measure.warmup} untimed round(s) first. Builds: {measure.rounds} rounds a process, slow ones "
-        f"{measure.slow_rounds}. Batch: {measure.rounds} passes over all {suite.queries.count} queries in one call. "
+        f"{measure.slow_rounds}, the very first included. Batch: {measure.rounds} passes over all "
+        f"{suite.queries.count} queries in one call. "
         "Single: each query timed once a process, one a call. Where queries are tiles of the index, k + 1 neighbours "
-        "are asked for and the query's own tile is dropped. Memory was read in another process."
+        "are asked for and the query's own tile is dropped. Memory was read in another process, of slow builds in the "
+        "one that built them."
     )

@@ -117,10 +117,12 @@ class Scorer:
         return recall_at_k(hits, self.judged_truth, self.k, self._own_ids(self.judged)).tolist()
 
     def judge(self, rows: np.ndarray) -> tuple[dict[str, Any], Hits, np.ndarray]:
-        """Precision of the judged queries by stratum; their hits and which of these are relevant."""
+        """Precision of the judged queries by stratum, none while undecided; their hits and which are relevant."""
         assert self.judgments is not None
         hits = self._judged_hits(rows, self.judged_depth - 1)
         relevant = self.judgments.relevance_of(hits, self.base.corrected.ids)
+        if not self.judgments.is_decided:
+            return {}, hits, relevant
         totals = self.judgments.queries["relevant"].to_numpy(np.int64)
         precision, mean_precision = {}, {}
         for stratum, depth, places in self._strata():
@@ -142,8 +144,7 @@ class Scorer:
         hits = check_answers(timed, base.corrected, base.timed.corrected, base.timed.rows, excluded.truth.k).hits
         recall = recall_without(hits, excluded.truth, excluded.timed, self.k, self._own_ids(base.timed))
         precision: dict[str, list[float]] = {}
-        if judged is not None:
-            assert self.judgments is not None
+        if judged is not None and self.judgments is not None and self.judgments.is_decided:
             found = self._judged_hits(judged, judged.shape[1] - 1)
             relevant = self.judgments.relevance_of(found, base.corrected.ids)
             for stratum, depth, places in self._strata():

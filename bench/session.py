@@ -105,8 +105,10 @@ class Session:
         cut = prepare_tiles(self.cache, self.suite.corpus)
         indexed, trained = len(cut.base_rows), len(cut.train_rows)
         faults = corpus_faults(self.suite, indexed, trained, feature_widths(self.suite, []))
+        self._judged = None
         try:
-            self._judged = judge_tiles(without_pixels(cut.tiles, cut.base_rows), self.suite.judge)
+            if not cut.sizes:  # a smaller corpus has fewer relevant tiles: precision would follow the size
+                self._judged = judge_tiles(without_pixels(cut.tiles, cut.base_rows), self.suite.judge)
             self._check_exclusions(cut)
         except CorpusError as error:
             faults.append(f"{self.suite.path}: {error}")
@@ -149,8 +151,9 @@ class Session:
 
     def prepare(self, backbone: str) -> Scorer:
         """The features of one backbone, trained first where the suite says so, and what is known of their queries."""
-        cut, suite = self.cut, self.suite
-        base = prepare_base(self.cache, suite.backbone(backbone), cut, suite.space, suite.queries)
+        entry, suite = self.suite.backbone(backbone), self.suite
+        cut = self.cut.of_size(entry.size)
+        base = prepare_base(self.cache, entry, cut, suite.space, suite.queries)
         tiles = without_pixels(cut.tiles, cut.base_rows)
         path = self.folder / QUERIES / f"{backbone}.parquet"
         if not path.is_file():

@@ -1,6 +1,7 @@
 """The heavy stages, each done once: what it makes is an artifact in the cache, keyed by parameters and parents.
 
     scene -> tiles -> checkpoint -> features -> space -> truth
+    vectors ---------------------->
 
 Each function tells its caller, by a `StageNote`, what it made or reused. Raise a stage's version whenever its code
 changes what it makes, so that no run reuses what older code left.
@@ -17,12 +18,22 @@ from typing import Any
 
 import numpy as np
 
-from bench.base import Asked, Base, Cut, blank_pixels, draw_query_rows, exact_neighbours, split_rows, without_pixels
+from bench.base import (
+    Asked,
+    Base,
+    Cut,
+    blank_pixels,
+    draw_query_rows,
+    exact_neighbours,
+    nested_rows,
+    split_rows,
+    without_pixels,
+)
 from bench.judging.judge import main_labels
 from bench.results import StageNote
 from bench.scores.exclusion import block_codes
 from bench.scores.score import bootstrap_interval, knn_correct
-from bench.suite import SCENE, BackboneEntry, CorpusSpec, QuerySpec, SpaceSpec
+from bench.suite import SCENE, SYNTHETIC, BackboneEntry, CorpusSpec, QuerySpec, SpaceSpec
 from bench.vector_corpus import (
     comparable_neighbours,
     copy_vectors,
@@ -32,6 +43,7 @@ from bench.vector_corpus import (
     vector_table,
 )
 from fixtures.scene import make_scene
+from fixtures.vectors import BASE_FILE, make_vectors
 from ris_core.artifacts import file_digest, make_once, read_manifest
 from ris_core.backbone import COLOUR, PRETRAINED, RANDOM, BackboneSpec, build_backbone
 from ris_core.errors import CorpusError
@@ -40,8 +52,9 @@ from ris_core.records import PADDING_ID, Features, Hits, Tiles
 from ris_core.space import Space, fit_space
 from ris_core.tiles import corpus_fingerprint, cut_tiles
 from ris_core.train import TrainOptions, train_dino
+from ris_core.vector_files import read_vectors
 
-VERSIONS = {"scene": 1, "tiles": 1, "checkpoint": 1, "features": 1, "space": 2, "truth": 1}
+VERSIONS = {"scene": 1, "vectors": 1, "tiles": 1, "checkpoint": 1, "features": 1, "space": 3, "truth": 2}
 _SPARE_TRUTH = 10  # neighbours beyond k that the truth keeps, so that ties at rank k can be seen
 _KNN_TILES = 10_000  # at most so many tiles, drawn by seed, are classified by each other
 _LARGEST_COPY_BYTES = 2**30  # a training half above this is copied to disk, not to memory
@@ -88,10 +101,7 @@ def prepare_tiles(cache: Cache, corpus: CorpusSpec) -> Cut:
         ArtifactError: If the disk cannot take them.
     """
     if corpus.is_vectors:
-        vectors = corpus.vectors()
-        table = vector_table(vectors, corpus)
-        tiles, rows = Tiles(blank_pixels(len(table)), table), np.arange(len(table))
-        return Cut(tiles, vector_key(vectors, table), rows[:0], rows, vectors)
+        return _take_vectors(cache, corpus)
     source, spec, source_key = _locate(cache, corpus)
     parameters = dataclasses.asdict(dataclasses.replace(spec, labels=None, classes=None))
     for name in ("labels", "classes"):
@@ -116,6 +126,26 @@ def prepare_tiles(cache: Cache, corpus: CorpusSpec) -> Cut:
             f"with train_frac = {corpus.train_frac}. Cut smaller tiles, or take a larger corpus."
         )
     return Cut(tiles, note.key, train_rows, base_rows)
+
+
+def _take_vectors(cache: Cache, corpus: CorpusSpec) -> Cut:
+    """The vectors of a file, or of a law by which they are made on the way, in the place of tiles."""
+    law = corpus.synthetic
+
+    def make(folder: Path) -> Mapping[str, Any]:
+        make_vectors(folder, law)
+        return {"n": law.n, "d": law.d, "held_out": law.queries}
+
+    if corpus.source == SYNTHETIC:
+        note = cache.make("vectors", "", dataclasses.asdict(law), [], make)
+        vectors = read_vectors(Path(note.folder) / BASE_FILE)
+    else:
+        vectors = corpus.vectors()
+    table = vector_table(vectors, corpus)
+    sizes = nested_rows(len(table), corpus.sizes, corpus.seed)
+    rows = sizes[max(sizes)] if sizes else np.arange(len(table))
+    tiles = Tiles(blank_pixels(len(table)), table)
+    return Cut(tiles, vector_key(vectors, table), rows[:0], rows, vectors, sizes)
 
 
 def _locate(cache: Cache, corpus: CorpusSpec) -> tuple[Path, Any, str]:
@@ -227,50 +257,59 @@ def prepare_base(cache: Cache, entry: BackboneEntry, cut: Cut, space: SpaceSpec,
     features, made = prepare_features(cache, entry, cut)
     if cut.vectors is not None and space.normalize and not space.center:
         refuse_zeros(cut.vectors, made.notes["zero_vectors"])
-    raw = Features(np.ascontiguousarray(features.values[cut.base_rows]), cut.tiles.ids[cut.base_rows])
-    labels = main_labels(without_pixels(cut.tiles, cut.base_rows))
-    fitted, spaced = prepare_space(cache, entry.name, raw, labels, space, made.key)
-    corrected = fitted.apply(raw)
-    timed = _timed(cut, raw, corrected, fitted, queries)
+    fitted, corrected, spaced = prepare_space(cache, entry.name, features, cut, space, made.key)
+    timed = _timed(cut, features, corrected, fitted, queries)
     truth = prepare_truth(cache, entry.name, corrected, timed, queries, spaced.key)
     folders = Path(made.folder), Path(spaced.folder)
-    return Base(entry.name, raw, corrected, folders[0], cut.base_rows, folders[1], timed, truth)
+    return Base(entry.name, features, corrected, folders[0], cut.base_rows, folders[1], timed, truth)
 
 
 def _timed(cut: Cut, raw: Features, corrected: Features, fitted: Space, queries: QuerySpec) -> Asked:
     """The timed queries, drawn by seed: among those that the corpus holds out, else among the searched tiles."""
     held_out = None if cut.vectors is None else cut.vectors.queries
     if cut.vectors is None or held_out is None:
-        rows = draw_query_rows(len(raw), queries.count, queries.seed)
-        return Asked(rows, raw.values[rows], corrected.values[rows])
+        drawn = cut.common_rows[draw_query_rows(len(cut.common_rows), queries.count, queries.seed)]
+        rows = np.searchsorted(cut.base_rows, drawn)
+        return Asked(rows, raw.values[drawn], corrected.values[rows])
     chosen = draw_query_rows(len(held_out), queries.count, queries.seed)
     asked = Features(held_out[chosen], chosen)
-    neighbours = comparable_neighbours(cut.vectors, fitted, len(raw), chosen)
+    neighbours = comparable_neighbours(cut.vectors, fitted, len(corrected), chosen)
     return Asked(np.full(len(chosen), PADDING_ID), asked.values, fitted.apply(asked).values, neighbours)
 
 
 def prepare_space(
-    cache: Cache, backbone: str, raw: Features, labels: np.ndarray | None, spec: SpaceSpec, parent: str
-) -> tuple[Space, StageNote]:
-    """The space fitted on the searched tiles, and its artifact, which notes the labels' k-NN accuracy if known."""
+    cache: Cache, backbone: str, features: Features, cut: Cut, spec: SpaceSpec, parent: str
+) -> tuple[Space, Features, StageNote]:
+    """The space fitted on the searched tiles, their features in it, and the artifact of both.
+
+    It notes the labels' k-NN accuracy if known.
+    """
+    ids = cut.tiles.ids[cut.base_rows]
 
     def make(folder: Path) -> Mapping[str, Any]:
+        is_all = len(ids) == len(features)
+        raw = Features(features.values if is_all else np.ascontiguousarray(features.values[cut.base_rows]), ids)
         fitted = fit_space(raw, center=spec.center, normalize=spec.normalize, whiten=spec.whiten)
         fitted.save(folder)
+        corrected = fitted.apply(raw)
+        np.save(folder / "features.npy", corrected.values)  # over what an attempt that was cut off may have left
+        corrected.save(folder)
         notes = {"n": len(raw), "d": raw.values.shape[1]}
+        labels = main_labels(without_pixels(cut.tiles, cut.base_rows))
         if labels is None:
             return notes
         labelled = np.flatnonzero(labels != "")
         rows = labelled[draw_query_rows(len(labelled), min(len(labelled), _KNN_TILES), 0)]
-        correct = knn_correct(fitted.apply(raw[rows]).values, labels[rows])
+        correct = knn_correct(corrected.values[rows], labels[rows])
         low, high = bootstrap_interval(correct)
         accuracy = {"knn_accuracy": float(correct.mean()), "knn_ci_low": low, "knn_ci_high": high}
         known = {name: None if math.isnan(value) else value for name, value in accuracy.items()}
         return {**notes, **known, "knn_tiles": len(rows)}
 
-    parameters = {**dataclasses.asdict(spec), "ids": _digest(raw.ids)}
+    parameters = {**dataclasses.asdict(spec), "ids": _digest(ids)}
     note = cache.make("space", backbone, parameters, [parent], make)
-    return Space.open(Path(note.folder)), note
+    folder = Path(note.folder)
+    return Space.open(folder), Features.open(folder), note
 
 
 def prepare_truth(
@@ -291,7 +330,7 @@ def prepare_truth(
         recall = recall_of_file(timed.neighbours, corrected, timed.corrected, truth, file_k)
         return {**notes, "file_k": file_k, "file_recall": float(recall.mean())}
 
-    parameters = {"count": queries.count, "k": queries.k, "seed": queries.seed}
+    parameters = {"count": queries.count, "k": queries.k, "seed": queries.seed, "rows": _digest(timed.rows)}
     note = cache.make("truth", backbone, parameters, [parent], make)
     return Hits.open(Path(note.folder))
 

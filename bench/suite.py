@@ -10,6 +10,7 @@ from pathlib import Path
 from typing import Any, Final, Literal
 
 from bench.judging.judge import JudgeSpec
+from fixtures.vectors import SyntheticVectors
 from ris_core.backbone import BackboneSpec
 from ris_core.engines import ENGINES
 from ris_core.recipe import DinoRecipe
@@ -17,8 +18,10 @@ from ris_core.tile_spec import TileSpec
 from ris_core.vector_files import Vectors, is_vector_file, read_vectors
 
 SCENE = "scene"  # the embedded corpus
+SYNTHETIC = "synthetic"  # the other one: vectors of a stated intrinsic dimension
 VECTORS = "vectors"  # in place of a backbone's model: its features come from a file
-VECTOR_KEYS = ("source", "queries", "sample", "seed", "labels")  # of [corpus], where it is a file of vectors
+FILE_KEYS = ("source", "queries", "sample", "seed", "labels", "sizes")  # of [corpus], where it is a file of vectors
+SYNTHETIC_KEYS = ("source", "seed", "sizes", "synthetic")  # the same, where it is synthetic
 SMALLEST_SCENE_PX = 512
 CORRECTED: Final = "corrected"
 AS_PUBLISHED: Final = "as_published"  # raw queries on a corrected index
@@ -50,8 +53,9 @@ class CorpusSpec:
 
     Attributes:
         source: ``"scene"``, or the path of a GeoTIFF, a folder of them, an image folder or a zip of one; or of a file
-            of vectors (see `ris_core.vector_files`), which are neither cut nor described. A relative path is looked
-            for in the working directory, then beside the suite file.
+            of vectors (see `ris_core.vector_files`), which are neither cut nor described; or ``"synthetic"``: vectors
+            made by the law ``synthetic``. A relative path is looked for in the working directory, then beside the
+            suite file.
         queries: Held-out queries for a file of vectors; None: those that it brings or that lie beside it.
         scene_px: Side of the embedded scene.
         scene_seed: Seed of the embedded scene.
@@ -67,6 +71,10 @@ class CorpusSpec:
         percentiles: See ``tile_px``.
         labels: See ``tile_px``; of a file of vectors a CSV with the column ``label``, one line a vector.
         classes: See ``tile_px``; the scene brings its own.
+        sizes: Of vectors: index so many of them, each number in the place of a backbone; smaller ones are parts of
+            larger ones, and all are asked by the same queries. Empty: index all. What varies with the size is no
+            precision, so nothing is judged then.
+        synthetic: The law of synthetic vectors.
         train_frac: 0: train on all tiles and search all of them. Else the share of the tiles, drawn by seed, that
             trains; the others are indexed and queried, so no tile is in both halves.
         split_block_px: Side of the square blocks of ground, in pixels of the raster, that fall into one half as a
@@ -88,6 +96,8 @@ class CorpusSpec:
     percentiles: tuple[float, float] = (2.0, 98.0)
     labels: Path | None = None
     classes: Path | None = None
+    sizes: tuple[int, ...] = ()
+    synthetic: SyntheticVectors = dataclasses.field(default_factory=SyntheticVectors)
     train_frac: float = 0.0
     split_block_px: int | None = None
 
@@ -104,8 +114,19 @@ class CorpusSpec:
             faults.append(f"scene_px = {self.scene_px}; it must be at least {SMALLEST_SCENE_PX}.")
         if self.source == SCENE and self.scene_px < self.tile_px:
             faults.append(f"tile_px = {self.tile_px} is larger than the scene, scene_px = {self.scene_px}.")
-        if self.source != SCENE and not Path(self.source).exists():
-            faults.append(f"source = {self.source!r} does not exist. Name a file or folder, or {SCENE!r}.")
+        if self.source not in (SCENE, SYNTHETIC) and not Path(self.source).exists():
+            faults.append(
+                f"source = {self.source!r} does not exist. Name a file or folder, or {SCENE!r}, or {SYNTHETIC!r}."
+            )
+        if self.sizes and not self.is_vectors:
+            faults.append(
+                f"sizes = {list(self.sizes)}; only vectors are indexed in several sizes. Remove the key, or run on the "
+                "features of the tiles: corpus.source=features.npy."
+            )
+        if any(size < 1 for size in self.sizes):
+            faults.append(f"sizes = {list(self.sizes)}; each must be at least 1.")
+        if self.sizes:
+            faults.extend(_choice_faults("sizes", self.sizes))
         if self.queries is not None and not self.is_vectors:
             faults.append("queries belong to a file of vectors; tiles are queries themselves. Remove the key.")
         for key in ("queries", "labels", "classes"):
@@ -116,11 +137,11 @@ class CorpusSpec:
 
     @property
     def is_vectors(self) -> bool:
-        """Whether it is a file of vectors."""
-        return is_vector_file(Path(self.source))
+        """Whether it is a file of vectors, or synthetic ones."""
+        return self.source == SYNTHETIC or is_vector_file(Path(self.source))
 
     def vectors(self) -> Vectors:
-        """The file of vectors that it is.
+        """The file of vectors that it is; synthetic ones are no file until they are made.
 
         Raises:
             CorpusError: If it is none, or is damaged.
@@ -146,11 +167,19 @@ class CorpusSpec:
 
 @dataclasses.dataclass(frozen=True)
 class BackboneEntry:
-    """``[backbone.NAME]``: one variant of a backbone, trained within the run or not."""
+    """``[backbone.NAME]``: one variant of a backbone, trained within the run or not.
+
+    Attributes:
+        name: Unique in its suite.
+        spec: The network, or `VECTORS`.
+        recipe: How it is trained; None: it is not.
+        size: How many of the vectors are indexed, where a corpus has several sizes; None: all.
+    """
 
     name: str
     spec: BackboneSpec
     recipe: DinoRecipe | None = None
+    size: int | None = None
 
 
 @dataclasses.dataclass(frozen=True)
@@ -239,8 +268,8 @@ class MeasureSpec:
         processes: Fresh processes that measure each cell anew, one in each pass over the whole suite.
         rounds: In each process, builds of an index, and passes over all queries in batch mode. In single mode every
             query is timed once in each process.
-        slow_build_s: A build that takes longer than this is slow: it is timed ``slow_rounds`` times in one process
-            alone, and that process then answers all query cells of the index.
+        slow_build_s: A first build that takes longer than this is slow: it counts, no warm-up comes before, it is timed
+            ``slow_rounds`` times in one process alone, and that process then answers all query cells of the index.
         slow_rounds: Rounds of slow builds.
         warmup: Untimed rounds before the timed ones (in single mode: queries).
         timeout_s: A cell that has taken longer in one of its processes is given up, and is a failed row.

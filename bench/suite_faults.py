@@ -5,16 +5,16 @@ tiling has found, before anything is trained.
 """
 
 import dataclasses
+import itertools
 from collections.abc import Iterator, Sequence
 from pathlib import Path
 
 import torch
 
-from bench.suite import AS_PUBLISHED, SCENE, Suite
+from bench.suite import AS_PUBLISHED, SCENE, SYNTHETIC, Suite
 from ris_core.backbone import RANDOM, build_backbone
 from ris_core.errors import CheckpointError, CorpusError, RasterError
 from ris_core.tiles import count_cells
-from ris_core.vector_files import Vectors
 
 _TYPICAL_WIDTH = 192
 
@@ -53,13 +53,26 @@ def feature_widths(suite: Suite, faults: list[str]) -> dict[str, int]:
     return widths
 
 
-def _vectors(suite: Suite, faults: list[str]) -> Vectors | None:
-    """The suite's file of vectors, opened; None where that fails, or where its corpus is imagery."""
+@dataclasses.dataclass(frozen=True)
+class _VectorFacts:
+    """How many vectors there are, of how many dimensions, and how many queries are held out; None: none are."""
+
+    n: int
+    d: int
+    held_out: int | None
+
+
+def _vectors(suite: Suite, faults: list[str]) -> _VectorFacts | None:
+    """Facts of the suite's vectors; None where their file cannot be opened, or where its corpus is imagery."""
+    if suite.corpus.source == SYNTHETIC:
+        law = suite.corpus.synthetic
+        return _VectorFacts(law.n, law.d, law.queries)
     paths = [Path(suite.corpus.source), *filter(None, (suite.corpus.queries,))]
     if not suite.corpus.is_vectors or not all(path.exists() for path in paths):  # `CorpusSpec.faults` tells it
         return None
     try:
-        return suite.corpus.vectors()
+        vectors = suite.corpus.vectors()
+        return _VectorFacts(vectors.n, vectors.d, None if vectors.queries is None else len(vectors.queries))
     except CorpusError as error:
         faults.append(f"{suite.path}: [corpus] {error}")
         return None
@@ -87,6 +100,9 @@ def _most_tiles(suite: Suite, faults: list[str]) -> int | None:
     if corpus.sample is not None and corpus.sample > cells:
         things = "vectors" if corpus.is_vectors else f"tiles of {corpus.tile_px} px"
         faults.append(f"{where} sample = {corpus.sample}; the corpus gives at most {cells} {things}.")
+    elif max(corpus.sizes, default=0) > (corpus.sample or cells):
+        most = f"at most {corpus.sample or cells} vectors"
+        faults.append(f"{where} sizes = {list(corpus.sizes)}; the corpus gives {most}. Lower or leave out larger ones.")
     return cells if corpus.sample is None else min(cells, corpus.sample)
 
 
@@ -101,14 +117,15 @@ def corpus_faults(suite: Suite, indexed: int, trained: int, widths: dict[str, in
 
     Args:
         suite: The suite.
-        indexed: Tiles that are indexed and queried.
+        indexed: Tiles that are indexed and queried; of several sizes of a corpus the largest.
         trained: Tiles that train.
         widths: Dimensions of the features of each backbone, where known.
     """
     where = str(suite.path)
+    sizes = sorted(suite.corpus.sizes) or [indexed]
     vectors = _vectors(suite, [])
-    held_out = None if vectors is None or vectors.queries is None else len(vectors.queries)
-    faults = [f"{where}: [queries] {fault}" for fault in _query_faults(suite, indexed, held_out)]
+    held_out = None if vectors is None else vectors.held_out
+    faults = [f"{where}: [queries] {fault}" for fault in _query_faults(suite, sizes[0], held_out)]
     for entry in suite.backbones:
         if entry.recipe is not None and trained < entry.recipe.batch:
             faults.append(
@@ -117,8 +134,8 @@ def corpus_faults(suite: Suite, indexed: int, trained: int, widths: dict[str, in
             )
     for d in sorted({_width(suite, widths.get(entry.name)) for entry in suite.backbones} or {_width(suite, None)}):
         for grid in suite.engines:
-            for point in (*grid.builds, *grid.queries):
-                faults.extend(f"{where}: [engine.{grid.name}] {fault}" for fault in point.params.faults(indexed, d))
+            for point, n in itertools.product((*grid.builds, *grid.queries), sizes):
+                faults.extend(f"{where}: [engine.{grid.name}] {fault}" for fault in point.params.faults(n, d))
     for entry in suite.backbones:
         width = widths.get(entry.name)
         if suite.space.whiten is not None and width is not None and suite.space.whiten > width:

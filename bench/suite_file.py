@@ -11,9 +11,11 @@ from typing import Any, TypeVar
 
 from bench.judging.judge import JudgeSpec
 from bench.suite import (
+    FILE_KEYS,
     SCENE,
     SELF,
-    VECTOR_KEYS,
+    SYNTHETIC,
+    SYNTHETIC_KEYS,
     VECTORS,
     About,
     BackboneEntry,
@@ -115,7 +117,7 @@ class _SuiteReader:
         corpus = self._corpus()
         about = self._about(overrides, corpus)
         if corpus is not None and corpus.is_vectors:
-            backbones = [_vector_entry(corpus)]
+            backbones = _vector_entries(corpus)
         else:
             backbones = self._named("backbone", self._backbones)
         engines = tuple(self._named("engine", self._engine))
@@ -137,19 +139,22 @@ class _SuiteReader:
     def _drop_unused(self) -> tuple[str, ...]:
         """Take out what the corpus has no use for, so that any suite runs on it; the names of what was taken.
 
-        Vectors are neither cut nor described; neither they nor pictures in folders lie anywhere on the ground.
+        Vectors are neither cut nor described; neither they nor pictures in folders lie anywhere on the ground. In
+        several sizes nothing is judged.
         """
         corpus, queries = self.table.get("corpus", {}), self.table.get("queries", {})
         source = corpus.get("source", SCENE) if isinstance(corpus, Mapping) else SCENE
         if not isinstance(source, str) or source == SCENE:
             return ()
         path, unused = self._found(source, ()), []
-        if is_vector_file(path):
+        wanted = SYNTHETIC_KEYS if source == SYNTHETIC else FILE_KEYS
+        if source == SYNTHETIC or is_vector_file(path):
             known = [field.name for field in dataclasses.fields(CorpusSpec)]
-            keys = [key for key in corpus if key in known and key not in VECTOR_KEYS]
+            keys = [key for key in corpus if key in known and key not in wanted]
             self.table["corpus"] = {key: value for key, value in corpus.items() if key not in keys}
             unused += [f"[backbone.{name}]" for name in self.table.pop("backbone", {})]
             unused += [f"corpus.{key}" for key in keys]
+            unused += ["[judge]"] if corpus.get("sizes") and self.table.pop("judge", None) else []
         if not _has_places(path) and isinstance(queries, Mapping) and queries.get("exclude", [SELF]) != [SELF]:
             self.table["queries"] = {key: value for key, value in queries.items() if key != "exclude"}
             unused.append("queries.exclude")
@@ -167,7 +172,7 @@ class _SuiteReader:
     def _space(self, corpus: CorpusSpec | None) -> SpaceSpec | None:
         """``[space]``; what it leaves open of a file of vectors that names its metric follows from that metric."""
         table, metric = self.table.get("space", {}), ""
-        if corpus is not None and corpus.is_vectors:
+        if corpus is not None and corpus.is_vectors and corpus.source != SYNTHETIC:
             with contextlib.suppress(CorpusError):  # `joint_faults` tells it
                 metric = corpus.vectors().metric
         if isinstance(table, Mapping):
@@ -179,7 +184,7 @@ class _SuiteReader:
         if isinstance(table, Mapping):
             table = dict(table)
             source = table.get("source", SCENE)
-            if isinstance(source, str) and source != SCENE:
+            if isinstance(source, str) and source not in (SCENE, SYNTHETIC):
                 table["source"] = str(self._found(source, ()))
             for key in ("queries", "labels", "classes"):
                 if isinstance(table.get(key), str):
@@ -188,14 +193,15 @@ class _SuiteReader:
 
     def _judge(self, corpus: CorpusSpec | None) -> JudgeSpec | None:
         table = self.table.get("judge", {})
-        if isinstance(table, Mapping) and isinstance(table.get("qrels"), str):
+        if isinstance(table, Mapping):
             beside = self._beside_source({"source": corpus.source} if corpus else {})
-            table = {**table, "qrels": str(self._found(table["qrels"], beside))}
+            named = {key: table[key] for key in ("qrels", "queries") if isinstance(table.get(key), str)}
+            table = {**table, **{key: str(self._found(path, beside)) for key, path in named.items()}}
         return read_record(JudgeSpec, table, self._where("judge"), self.faults)
 
     def _beside_source(self, table: Mapping[str, Any]) -> tuple[Path, ...]:
         source = table.get("source", SCENE)
-        if not isinstance(source, str) or source == SCENE:
+        if not isinstance(source, str) or source in (SCENE, SYNTHETIC):
             return ()
         path = Path(source)
         return (path,) if path.is_dir() else (path.parent,)
@@ -298,7 +304,7 @@ class _SuiteReader:
 
 def _has_places(source: Path) -> bool:
     """Whether tiles of a corpus lie somewhere on the ground; of one that cannot be opened others tell."""
-    if is_vector_file(source):
+    if str(source) == SYNTHETIC or is_vector_file(source):
         return False
     try:
         return not isinstance(find_corpus(source), ImageFolder)
@@ -306,10 +312,13 @@ def _has_places(source: Path) -> bool:
         return True
 
 
-def _vector_entry(corpus: CorpusSpec) -> BackboneEntry:
-    """What stands where a backbone stands: a file of vectors, by its name."""
-    name = re.sub(r"[^A-Za-z0-9_.-]+", "_", Path(corpus.source).stem).lstrip(".-")
-    return BackboneEntry(name or VECTORS, BackboneSpec(VECTORS, weights=corpus.source))
+def _vector_entries(corpus: CorpusSpec) -> list[BackboneEntry]:
+    """What stands where backbones stand: a file of vectors by its name, in each of its sizes."""
+    name = re.sub(r"[^A-Za-z0-9_.-]+", "_", Path(corpus.source).stem).lstrip(".-") or VECTORS
+    spec = BackboneSpec(VECTORS, weights=corpus.source)
+    if not corpus.sizes:
+        return [BackboneEntry(name, spec)]
+    return [BackboneEntry(f"{name}-n{size}", spec, size=size) for size in corpus.sizes]
 
 
 def _variant(name: str, choice: Mapping[str, Any]) -> str:

@@ -16,6 +16,7 @@ from ris_core.records import PADDING_ID, Hits
 def export_run(run_folder: Path, target: Path) -> Path:
     """Write ``judgments.qrels`` and, for every query cell, ``<cell>.run``; the folder of both.
 
+    Of queries that people are still to judge there are no judgments to write: ``pool`` writes them.
     Each query's answers are as deep as its stratum is judged, so ``P@100`` means something for easy queries alone:
     score the strata apart, by the qrels' second column.
 
@@ -33,7 +34,8 @@ def export_run(run_folder: Path, target: Path) -> Path:
         target.mkdir(parents=True, exist_ok=True)
     except OSError as error:
         raise disk_error(target, error) from error
-    write_qrels(judgments.qrels(indexed_ids), target / "judgments.qrels")
+    if judgments.is_decided:
+        write_qrels(judgments.qrels(indexed_ids), target / "judgments.qrels")
     depths = judgments.queries["depth"].to_numpy(np.int64)
     for result in read_results(run_folder):
         if isinstance(result, QueryResult) and result.status == OK and result.hits_file:

@@ -10,12 +10,15 @@ from pathlib import Path
 import numpy as np
 from matplotlib.figure import Figure
 
+from bench.figures.costs import draw_costs
 from bench.figures.difficulty import draw_leakage, draw_lid
 from bench.figures.gallery import Answers, draw_gallery
+from bench.figures.growth import draw_growth
 from bench.figures.losses import draw_losses
 from bench.figures.map import draw_map, draw_mosaic
 from bench.figures.precision import draw_concepts, draw_precision
 from bench.figures.ranking import draw_ranking
+from bench.figures.ranks import draw_ranks
 from bench.figures.recall import draw_recall, draw_slip
 from bench.figures.style import save_figure
 from bench.figures.times import draw_times
@@ -25,6 +28,9 @@ PICTURES = "pictures"  # subfolder of what shows the imagery, so that a publishe
 
 FIGURES: dict[str, Callable[[Path], Figure | None]] = {
     "recall_over_query_time": draw_recall,
+    "engine_ranks": draw_ranks,
+    "costs_over_recall": draw_costs,
+    "growth": draw_growth,
     "build_and_query_time": draw_times,
     "query_slip": draw_slip,
     "ranking": draw_ranking,
@@ -38,6 +44,11 @@ FIGURES: dict[str, Callable[[Path], Figure | None]] = {
 CAPTIONS: dict[str, str] = {
     "recall_over_query_time": "Share of the exact k nearest neighbours found, over the time of one query; single "
     "queries and batches apart. Ties at rank k count as found.",
+    "engine_ranks": "Which engine is cheapest at which recall: ranks by the time of a query, alone and in a batch, by "
+    "build time and by memory.",
+    "costs_over_recall": "What an index costs before its first query, at each engine's fastest setting that reaches a "
+    "recall: build time, and memory beside the vectors.",
+    "growth": "What one recall costs over the number of vectors, with fitted power laws.",
     "build_and_query_time": "What each index costs to build and to ask.",
     "query_slip": "The thesis passed queries to the index neither centred nor normalised, as the indexed vectors were. "
     "The same index, asked both ways.",
@@ -55,6 +66,10 @@ CAPTIONS: dict[str, str] = {
 
 REASONS: dict[str, str] = {
     "recall_over_query_time": "no approximate engine was measured",
+    "engine_ranks": "it needs two engines that answered corrected queries",
+    "costs_over_recall": "no approximate engine reached any of the recalls",
+    "growth": "the corpus was measured at one size; in [corpus], sizes = [50000, 100000, 200000] measures vectors at "
+    "several",
     "build_and_query_time": "no cell was measured",
     "query_slip": "the suite asks its queries in one way only; in [queries], "
     'space = ["corrected", "as_published"] asks in both',

@@ -9,6 +9,7 @@ import pandas as pd
 from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 from matplotlib.lines import Line2D
+from matplotlib.ticker import FixedLocator, FuncFormatter, NullLocator
 from matplotlib.transforms import BboxBase
 
 from bench.figures.style import (
@@ -16,20 +17,25 @@ from bench.figures.style import (
     CORRECTED,
     EXACT,
     FAINT,
-    INK,
     RC,
     SOFT,
     Sheet,
     draw_sheet,
+    look_handles,
     plain,
     read_cells,
     scale_times,
     span,
     variant_colours,
+    variant_looks,
 )
+from bench.tables.names import largest_sizes
 
 SETTING = ["tables", "hash_bits", "probes_per_table", "other_params"]
-_LABELS_A_PANEL = 6
+_LABELS_A_PANEL, _LABELLED_ENGINES = 6, 3  # more lines leave no room to write beside their points
+_RAW_LINE = (0, (4, 2))
+_RECALL_TICKS = (0, 0.5, 0.8, 0.9, 0.95, 0.99, 1)
+_STRETCH = 0.006  # from the top of the axis to its infinity
 _SLIP_ROWS = 24
 _SAME = ["backbone", "variant", *SETTING, "mode", "threads"]
 
@@ -38,38 +44,40 @@ _SAME = ["backbone", "variant", *SETTING, "mode", "threads"]
 def draw_recall(tables: Path) -> Figure | None:
     """Recall at k over the time of a query: a row of panels a backbone, a column a way of asking.
 
-    Lines join the settings that no other of their engine beats in both; exact search is the dotted line.
-    None when no approximate engine was measured.
+    Lines join the settings that no other of their engine beats in both; exact search is a star. Queries asked as
+    published have hollow markers and pale, dashed lines. None when no approximate engine was measured.
     """
     cells = read_cells(tables)
     if cells.empty or (cells["variant"] == EXACT).all():
         return None
+    looks = variant_looks(cells["variant"])
+    cells = largest_sizes(cells)
     ways = list(dict.fromkeys(zip(cells["mode"], cells["threads"], strict=True)))
     backbones = list(dict.fromkeys(cells["backbone"]))
-    colours = variant_colours(cells["variant"])
-    varying = varying_settings(cells)
+    labelled = varying_settings(cells) if cells["variant"].nunique() <= _LABELLED_ENGINES + 1 else []
+    own = " Each backbone has its own exact neighbours: compare engines within a panel, not recall across backbones."
+    compared = own if len(backbones) > 1 else ""
     sheet = Sheet(
         f"Recall over query time, k = {span(cells['k'])}",
         f"{span(cells['q'])} queries among {span(cells['n'])} tiles. Up and to the left is better. Lines are Pareto "
-        "fronts; pale points are beaten by another setting of their engine in both time and recall. Vertical bars are "
-        f"95 % bootstrap intervals. {_label_key(varying)} Each backbone has its own exact neighbours: compare "
-        "engines within a panel, not recall across backbones.",
+        "fronts; faint points are beaten by another setting of their engine in both time and recall. Vertical bars are "
+        f"95 % bootstrap intervals. The axis of recall is stretched towards 1.{_label_key(labelled)}{compared}",
         rows=len(backbones),
         columns=len(ways),
-        height_in=2.9 if len(backbones) == 1 else 2.35,
+        height_in=3.6 if len(backbones) == 1 else 2.35 + 0.1 * max(0, len(looks) - _LABELLED_ENGINES),
     )
     figure, axes = draw_sheet(sheet, sharey="row", sharex="col")
     for row, backbone in enumerate(backbones):
         for column, (mode, threads) in enumerate(ways):
             ax = axes[row, column]
             here = cells[(cells["backbone"] == backbone) & (cells["mode"] == mode) & (cells["threads"] == threads)]
-            _draw_panel(ax, here, colours, varying)
+            _draw_panel(ax, here, looks, labelled)
             ax.set_title(plain(f"{backbone} · {_way_words(mode, threads)}"))
             if column == 0:
                 ax.set_ylabel(f"recall@{span(cells['k'])}")
     for ax in axes[-1]:
         scale_times(ax, "time per query")
-    figure.legend(handles=_legend(cells, colours), loc="outside lower left", ncols=4)
+    figure.legend(handles=_legend(cells, looks), loc="outside lower left", ncols=4)
     _place_labels(figure, axes)
     return figure
 
@@ -95,7 +103,7 @@ def draw_slip(tables: Path) -> Figure | None:
         "What raw queries cost: the published query slip",
         "Recall of the same index, asked with corrected queries (centred and scaled as the index is) and with raw "
         f"ones, as published. {span(pairs['q'])} queries, k = {span(pairs['k'])}; grey bars are 95 % bootstrap "
-        f"intervals. {_label_key(varying)}{shown}",
+        f"intervals.{_label_key(varying)}{shown}",
         columns=len(backbones),
         height_in=1.1 + 0.21 * longest,
     )
@@ -146,36 +154,53 @@ def _value(value: object) -> str:
 
 def _label_key(names: list[str]) -> str:
     words = {"tables": "tables", "hash_bits": "hash bits", "probes_per_table": "probes per table"}
-    return f"Labels: {' / '.join(words.get(name, 'other parameters') for name in names)}."
+    return f" Labels: {' / '.join(words.get(name, 'other parameters') for name in names)}." if names else ""
 
 
 def _way_words(mode: str, threads: int) -> str:
     return f"{'single queries' if mode == 'single' else 'one batch'}, {threads} thread{'s' if threads > 1 else ''}"
 
 
-def _draw_panel(ax: Axes, cells: pd.DataFrame, colours: dict[str, str], varying: list[str]) -> None:
+def _draw_panel(ax: Axes, cells: pd.DataFrame, looks: dict[str, dict[str, Any]], labelled: list[str]) -> None:
     ax.set_xscale("log")
-    ax.set_ylim(-0.03, 1.06)
+    _scale_recall(ax)
     for _, cell in cells[(cells["variant"] == EXACT) & (cells["space"] == CORRECTED)].iterrows():
-        ax.axvline(cell["query_ms_median"], color=INK, linestyle=":", linewidth=1.2, zorder=1)
-        ax.plot(cell["query_ms_median"], cell["recall"], marker="*", color=INK, markersize=9, linestyle="none")
+        ax.axvline(cell["query_ms_median"], color=looks[EXACT]["color"], linestyle=":", linewidth=1.2, zorder=1)
+        ax.plot(cell["query_ms_median"], cell["recall"], **looks[EXACT], markersize=9, linestyle="none", zorder=4)
     approximate = cells[cells["variant"] != EXACT]
-    for _, group in approximate.groupby(["variant", "space"], sort=False):
-        variant, space = (str(group[name].iloc[0]) for name in ("variant", "space"))
-        front = pareto_front(group)
-        raw = space != CORRECTED
-        look: dict[str, Any] = {"color": colours[variant], "linestyle": "none", "marker": "o", "zorder": 3}
-        face = "white" if raw else colours[variant]
-        low_high = np.abs(front[["recall_ci_low", "recall_ci_high"]].to_numpy().T - front["recall"].to_numpy())
-        where = front["query_ms_median"], front["recall"]
-        ax.errorbar(*where, low_high, fmt="none", ecolor=colours[variant], alpha=0.5, zorder=2)
-        ax.plot(group["query_ms_median"], group["recall"], markersize=3.2, alpha=0.55, markerfacecolor=face, **look)
-        ax.plot(*where, markersize=5.2, markerfacecolor=face, **look)
-        line = (0, (4, 2)) if raw else "-"
-        ax.plot(*where, color=colours[variant], linestyle=line, linewidth=1.4)
-        if not raw:
-            for _, cell in front.iterrows():
-                _ask_label(ax, cell, setting_label(cell, varying))
+    for (variant, space), group in approximate.groupby(["variant", "space"], sort=False):
+        if space == CORRECTED:
+            _draw_front(ax, group, looks[str(variant)])
+            for _, cell in pareto_front(group).iterrows() if labelled else ():
+                _ask_label(ax, cell, setting_label(cell, labelled))
+        else:
+            front = pareto_front(group)
+            hollow: dict[str, Any] = {"markerfacecolor": "white", "markersize": 4.5, "alpha": 0.7, "linewidth": 1.0}
+            where = front["query_ms_median"], front["recall"]
+            ax.plot(*where, **looks[str(variant)], **hollow, linestyle=_RAW_LINE, zorder=2)
+
+
+def _scale_recall(ax: Axes) -> None:
+    """Stretch the y axis so that each halving of what is missed takes about as much room, up to a recall of 1."""
+
+    def stretched(recall: np.ndarray) -> np.ndarray:
+        return -np.log(1 + _STRETCH - np.minimum(recall, 1 + 0.5 * _STRETCH))
+
+    ax.set_yscale("function", functions=(stretched, lambda place: 1 + _STRETCH - np.exp(-place)))
+    ax.yaxis.set_major_locator(FixedLocator(_RECALL_TICKS))
+    ax.yaxis.set_major_formatter(FuncFormatter(lambda recall, _: f"{recall:g}"))
+    ax.yaxis.set_minor_locator(NullLocator())
+    ax.set_ylim(-0.05, 1 + 0.35 * _STRETCH)
+
+
+def _draw_front(ax: Axes, group: pd.DataFrame, look: dict[str, Any]) -> None:
+    """One engine's settings: those on its front joined, with their intervals; the others faint."""
+    front = pareto_front(group)
+    where = front["query_ms_median"], front["recall"]
+    low_high = np.abs(front[["recall_ci_low", "recall_ci_high"]].to_numpy().T - front["recall"].to_numpy())
+    ax.plot(group["query_ms_median"], group["recall"], **look, markersize=2.6, alpha=0.3, mew=0, linestyle="none")
+    ax.errorbar(*where, low_high, fmt="none", ecolor=look["color"], alpha=0.5, zorder=2)
+    ax.plot(*where, **look, markersize=5.5, markeredgecolor="white", mew=0.5, linewidth=1.4, zorder=3)
 
 
 def _ask_label(ax: Axes, cell: pd.Series, text: str) -> None:
@@ -199,7 +224,11 @@ def _place_labels(figure: Figure, axes: np.ndarray) -> None:
     figure.set_layout_engine("none")  # the labels were measured in this layout; another pass could move the axes
     for ax in axes.flat:
         points = np.concatenate(
-            [ax.transData.transform(np.column_stack(line.get_data())) for line in ax.lines if line.get_marker() == "o"]
+            [
+                ax.transData.transform(np.column_stack(line.get_data()))
+                for line in ax.lines
+                if line.get_marker() != "None"
+            ]
             or [np.empty((0, 2))]
         )
         frame = ax.get_window_extent()
@@ -236,13 +265,12 @@ def _mark(colour: str, label: str, hollow: bool = False) -> Line2D:
     return Line2D([], [], color=colour, marker="o", linestyle="none", markerfacecolor=face, label=plain(label))
 
 
-def _legend(cells: pd.DataFrame, colours: dict[str, str]) -> list[Line2D]:
-    handles = [_mark(colours[v], v) for v in dict.fromkeys(cells["variant"]) if v != EXACT]
-    if (cells["variant"] == EXACT).any():
-        handles.append(Line2D([], [], color=INK, marker="*", markersize=9, linestyle=":", label="exact search"))
+def _legend(cells: pd.DataFrame, looks: dict[str, dict[str, Any]]) -> list[Line2D]:
+    handles = look_handles({variant: looks[variant] for variant in dict.fromkeys(cells["variant"])}, linestyle="-")
     if (cells["space"] == AS_PUBLISHED).any():
+        mark: dict[str, Any] = {"color": SOFT, "marker": "o", "markersize": 5}
         handles += [
-            Line2D([], [], color=SOFT, marker="o", linestyle="-", label="corrected queries"),
-            Line2D([], [], color=SOFT, marker="o", linestyle="--", markerfacecolor="white", label="raw, as published"),
+            Line2D([], [], **mark, linestyle="-", label="corrected queries"),
+            Line2D([], [], **mark, linestyle=_RAW_LINE, markerfacecolor="white", label="raw, as published"),
         ]
     return handles

@@ -12,22 +12,27 @@ import seaborn as sns
 from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 from matplotlib.layout_engine import ConstrainedLayoutEngine
+from matplotlib.lines import Line2D
 from matplotlib.ticker import FixedFormatter, FixedLocator, NullLocator
 
+from bench.tables.names import EXACT, variant_of
 from bench.tables.table import read_table
 
 INK, SOFT, FAINT = "#222222", "#5f5f5f", "#c9c9c9"
 RIGHT, WRONG, QUERY = "#0173b2", "#de8f05", "#222222"
-EXACT, RANDOM, CEILING = "exact", "random", "ceiling"  # variants that are no approximate engine
+RANDOM, CEILING = "random", "ceiling"  # with EXACT, the variants that are no approximate engine
 CORRECTED, AS_PUBLISHED = "corrected", "as_published"  # what the tables call the queries' spaces
 WIDTH_IN = 9.0  # fits a page's text column at two thirds, a phone by scaling
 DPI = 150
 
 _PALETTE = sns.color_palette("colorblind", 10).as_hex()
-# Disjoint, so that a colour never means an engine in one figure and a backbone in the next.
-_ENGINE_COLOURS = [_PALETTE[i] for i in (0, 1, 4, 5, 8)]
+# Disjoint, so that a colour never means an engine in one figure and a backbone in the next. No palette tells ten
+# engines apart for every eye: markers do, in grey print too.
+_ENGINE_COLOURS = [
+    _PALETTE[0], _PALETTE[1], "#332288", _PALETTE[4], "#7a4b1e", "#b5a300", "#882255", "#44aaaa", "#117733", "#e8736b",
+]  # fmt: skip
 _BACKBONE_COLOURS = [_PALETTE[i] for i in (2, 3, 9, 6, 7)]
-_MARKERS = ("o", "s", "^", "D", "v", "P", "X", "h")
+_MARKERS = ("o", "s", "^", "D", "v", "P", "X", "h", "<", ">", "p", "d")
 _DASHES = ("-", "--", "-.", ":", (0, (5, 1, 1, 1, 1, 1)))
 _TITLE_PT, _SUBTITLE_PT, _LINE = 12.0, 9.0, 1.35
 
@@ -150,18 +155,26 @@ def _varying(params: pd.Series) -> list[str]:
     return [", ".join(part for part in own if not all(part in other for other in parts)) for own in parts]
 
 
-def variant_of(engine: str, kind: str, family: str) -> str:
-    """How figures name an engine: ``falconn cross-polytope``, ``exact``."""
-    if kind == EXACT:
-        return EXACT
-    return f"{engine} {family.replace('_', '-')}" if family and family not in engine else engine
-
-
 def variant_colours(variants: pd.Series) -> dict[str, str]:
     """A colour for each engine variant, in order of appearance; exact is ink, bounds are grey."""
     others = [v for v in dict.fromkeys(variants) if v not in (EXACT, RANDOM, CEILING)]
     colours = {v: _ENGINE_COLOURS[i % len(_ENGINE_COLOURS)] for i, v in enumerate(others)}
     return {**colours, EXACT: INK, RANDOM: SOFT, CEILING: FAINT}
+
+
+def variant_looks(variants: pd.Series) -> dict[str, dict[str, Any]]:
+    """Colour and marker of each engine variant, in order of appearance; no two share both. Exact is a star in ink."""
+    colours = variant_colours(variants)
+    others = [variant for variant in dict.fromkeys(variants) if variant != EXACT]
+    markers = {variant: _MARKERS[i % len(_MARKERS)] for i, variant in enumerate(others)} | {EXACT: "*"}
+    return {variant: {"color": colours[variant], "marker": markers[variant]} for variant in dict.fromkeys(variants)}
+
+
+def look_handles(looks: dict[str, dict[str, Any]], **line: Any) -> list[Line2D]:
+    """What a legend shows of looks: one entry each, exact search last."""
+    names = sorted(looks, key=EXACT.__eq__)
+    size = {name: 9.0 if name == EXACT else 5.5 for name in names}
+    return [Line2D([], [], label=plain(name), markersize=size[name], **looks[name], **line) for name in names]
 
 
 def backbone_looks(backbones: pd.Series) -> dict[str, dict[str, Any]]:
@@ -215,6 +228,8 @@ def scale_times(ax: Axes, label: str) -> None:
             break
     else:
         ticks = ticks[:: -(-len(ticks) // _MOST_TICKS)]
+    if sum(len(f"{tick:,.10g}") for tick in ticks) > _MOST_LETTERS:
+        ticks = ticks[::2]
     ax.xaxis.set_major_locator(FixedLocator([tick / factor for tick in ticks]))
     ax.xaxis.set_major_formatter(FixedFormatter([f"{tick:,.10g}" for tick in ticks]))
     ax.xaxis.set_minor_locator(NullLocator())
@@ -223,4 +238,4 @@ def scale_times(ax: Axes, label: str) -> None:
 
 _TIME_UNITS = ((0.5, "µs", 1000.0), (2000.0, "ms", 1.0), (np.inf, "s", 0.001))  # below how many ms, name, per ms
 _TIME_STEPS = ((1, 1.5, 2, 3, 4, 5, 7), (1, 2, 3, 5), (1, 2, 5), (1, 3), (1,))  # from dense to sparse
-_MOST_TICKS = 6
+_MOST_TICKS, _MOST_LETTERS = 6, 20

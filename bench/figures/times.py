@@ -26,7 +26,6 @@ from bench.figures.style import (
 )
 
 _MOST_ROWS = 24
-_BUILD = ["variant", "tables", "hash_bits", "other_params"]
 
 
 @mpl.rc_context(RC)
@@ -40,11 +39,11 @@ def draw_times(tables: Path) -> Figure | None:
         return None
     cells = cells[cells["space"] == CORRECTED]
     cells = cells.assign(index=[_index_words(row) for _, row in cells.iterrows()])
-    order = list(dict.fromkeys(cells.sort_values(_BUILD, key=_exact_last, na_position="last")["index"]))
-    indexes, left_out = order[:_MOST_ROWS], order[_MOST_ROWS:]
+    indexes, left_out = _chosen_rows(cells), cells["index"].nunique()
+    left_out -= len(indexes)
     cells = cells[cells["index"].isin(indexes)]
     ways = list(dict.fromkeys(zip(cells["mode"], cells["threads"], strict=True)))
-    more = f" {len(left_out)} further settings stand in lsh_parameters.csv." if left_out else ""
+    more = f" {left_out} further indexes stand in lsh_parameters.csv." if left_out else ""
     sheet = Sheet(
         "Build and query time",
         f"{span(cells['n'])} tiles; {span(cells['q'])} queries, k = {span(cells['k'])}. Medians. A line joins the "
@@ -75,16 +74,19 @@ def draw_times(tables: Path) -> Figure | None:
 
 
 def _index_words(cell: pd.Series) -> str:
-    parts = [str(cell["variant"])]
-    if not pd.isna(cell["tables"]):
-        parts.append(f"{cell['tables']:g} tables")
-    if not pd.isna(cell["hash_bits"]):
-        parts.append(f"{cell['hash_bits']:g} bits")
-    return ", ".join(parts + ([str(cell["other_params"])] if cell["other_params"] else []))
+    return ", ".join(filter(None, (str(cell["variant"]), str(cell["build_setting"]))))
 
 
-def _exact_last(column: pd.Series) -> pd.Series:
-    return column.replace(EXACT, "\uffff") if column.name == "variant" else column
+def _chosen_rows(cells: pd.DataFrame) -> list[str]:
+    """The indexes to draw, engine by engine, exact search last; of too many an even choice of each engine's."""
+    variants = sorted(set(cells["variant"]), key=lambda variant: (variant == EXACT, variant))
+    own = [list(dict.fromkeys(cells.loc[cells["variant"] == variant, "index"])) for variant in variants]
+    share = next((most for most in range(_MOST_ROWS, 1, -1) if sum(min(most, len(o)) for o in own) <= _MOST_ROWS), 1)
+    return [
+        indexes[place]
+        for indexes in own
+        for place in np.unique(np.linspace(0, len(indexes) - 1, share).round().astype(int))
+    ]
 
 
 def _draw_rows(ax: Axes, cells: pd.DataFrame, column: str, indexes: list[str], colours: dict[str, str]) -> None:

@@ -1,7 +1,8 @@
 """The judge: which tiles are queries, and which tiles are right answers to them.
 
 It works from class fractions (a co-registered land-cover raster), from labels, or from judgments made by hand (a TREC
-qrels file). It sees neither pixels nor features, so it favours no model.
+qrels file). It sees neither pixels nor features, so it favours no model. Where people are to judge, once the run has
+shown what there is to judge, it hands on the queries that they chose.
 """
 
 import dataclasses
@@ -13,6 +14,7 @@ from typing import Literal, get_args
 import numpy as np
 import pandas as pd
 
+from bench.judging.hand import hand_judgments
 from bench.judging.judgments import EASY, HARD, LABEL, MEDIUM, QRELS, QUERY_COLUMNS, STRATA, Judgments
 from bench.judging.strata import (
     Concept,
@@ -27,12 +29,12 @@ from bench.judging.trec import read_qrels
 from ris_core.errors import CorpusError
 from ris_core.records import Tiles
 
-Source = Literal["auto", "classes", "labels", "qrels"]
+Source = Literal["auto", "classes", "labels", "qrels", "hand"]
 SHARES = (
     *("easy_fill", "easy_hit", "medium_main", "medium_hit", "medium_cover"),
     *("hard_min", "hard_part", "hard_max", "object_tiles_frac"),
 )
-AUTO, CLASSES, LABELS = "auto", "classes", "labels"
+AUTO, CLASSES, LABELS, BY_HAND = "auto", "classes", "labels", "hand"
 
 
 @dataclasses.dataclass(frozen=True)
@@ -40,8 +42,8 @@ class JudgeSpec:
     """Where judgments come from, how many queries, and the rules; shares are of a tile's area.
 
     Attributes:
-        source: ``"classes"``, ``"labels"``, ``"qrels"``, or ``"auto"``: the first for which there is something to
-            judge from, in the order qrels, classes, labels.
+        source: ``"classes"``, ``"labels"``, ``"qrels"``, ``"hand"``, or ``"auto"``: the first for which there is
+            something to judge from, in the order qrels, hand, classes, labels.
         easy: Easy queries.
         medium: Medium queries.
         hard: Hard queries.
@@ -65,6 +67,7 @@ class JudgeSpec:
         per_label: Queries of each label.
         label_depth: Length of the answer lists that are judged, on labels and on qrels of foreign strata.
         qrels: A TREC qrels file; its topics are ids of tiles.
+        queries: A CSV of queries that people will judge by hand: ``tile`` (id), ``concept`` (in words), ``difficulty``.
         seed: Seed of the queries' choice.
     """
 
@@ -91,6 +94,7 @@ class JudgeSpec:
     per_label: int = 10
     label_depth: int = 20
     qrels: Path | None = None
+    queries: Path | None = None
     seed: int = 0
 
     def faults(self) -> list[str]:
@@ -100,6 +104,12 @@ class JudgeSpec:
             found.append(f"source = {self.source!r}; it must be one of {', '.join(get_args(Source))}.")
         if self.source == QRELS and self.qrels is None:
             found.append('source = "qrels" needs the path of a qrels file as qrels.')
+        if self.source == BY_HAND and self.queries is None:
+            found.append('source = "hand" needs the path of a CSV of queries as queries.')
+        if self.source == AUTO and self.qrels is not None and self.queries is not None:
+            found.append('names both qrels and queries; remove one, or set source = "qrels" or "hand".')
+        if self.queries is not None and not self.queries.exists():
+            found.append(f"queries = '{self.queries}' does not exist, neither beside the source nor here. Name a file.")
         least = dict.fromkeys(("easy", "medium", "hard", "seed"), 0)
         least |= dict.fromkeys(("easy_depth", "medium_depth", "hard_depth", "label_depth"), 1)
         least |= dict.fromkeys(("per_label", "hard_relevant"), 1)
@@ -134,6 +144,7 @@ class JudgeSpec:
     def corpus_faults(self, n: int, source: str) -> list[str]:
         """Which depths a corpus of ``n`` tiles cannot serve when judged from ``source``, one sentence each."""
         used = {
+            BY_HAND: [f"{name}_depth" for name in (EASY, MEDIUM, HARD)],
             CLASSES: [f"{name}_depth" for name in (EASY, MEDIUM, HARD) if getattr(self, name)],
             LABELS: ["label_depth"],
         }.get(source, [])
@@ -153,10 +164,15 @@ def judge_tiles(tiles: Tiles, spec: JudgeSpec) -> Judgments | None:
 
     Raises:
         CorpusError: If the corpus lacks what ``spec.source`` asks for, or is too small for a depth.
-        ArtifactError: If the qrels file cannot be read.
+        ArtifactError: If the qrels file, or that of the queries, cannot be read.
     """
     shares = tiles.class_fractions
-    has = {QRELS: spec.qrels is not None, CLASSES: shares is not None, LABELS: tiles.labels is not None}
+    has = {
+        QRELS: spec.qrels is not None,
+        BY_HAND: spec.queries is not None,
+        CLASSES: shares is not None,
+        LABELS: tiles.labels is not None,
+    }
     source = next((name for name in has if has[name]), None) if spec.source == AUTO else spec.source
     if source is None:
         return None
@@ -165,6 +181,9 @@ def judge_tiles(tiles: Tiles, spec: JudgeSpec) -> Judgments | None:
         raise CorpusError("[judge] does not fit the corpus:\n" + "\n".join(f"- {fault}" for fault in faults))
     if source == QRELS and spec.qrels is not None:
         return _judge_by_qrels(tiles, spec, spec.qrels)
+    if source == BY_HAND and spec.queries is not None:
+        depths = {EASY: spec.easy_depth, MEDIUM: spec.medium_depth, HARD: spec.hard_depth}
+        return hand_judgments(tiles.ids, spec.queries, depths)
     if source == CLASSES and shares is not None:
         return _judge_by_classes(tiles, spec, shares)
     if source == LABELS and tiles.labels is not None:
@@ -173,6 +192,7 @@ def judge_tiles(tiles: Tiles, spec: JudgeSpec) -> Judgments | None:
         CLASSES: "Name a co-registered land-cover raster as corpus.classes",
         LABELS: "Name a table of labels as corpus.labels, or use an image folder with one subfolder a class",
         QRELS: "Name a qrels file as judge.qrels",
+        BY_HAND: "Name a CSV of queries as judge.queries",
     }[source]
     raise CorpusError(f'[judge] source = "{source}", but the corpus has none. {remedy}, or set source = "auto".')
 

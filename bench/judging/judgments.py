@@ -34,11 +34,14 @@ class Judgments:
             (int64, how many other tiles are relevant).
         relevant: (q, n) bool; the query itself is never relevant.
         notes: What a reader should know, one sentence each: strata that came out short, for one.
+        is_decided: Whether it is known who is relevant. False: people are still to say so (`bench.judging.pool`);
+            ``relevant`` is False throughout then, and no precision follows from it.
     """
 
     queries: pd.DataFrame
     relevant: np.ndarray
     notes: tuple[str, ...] = ()
+    is_decided: bool = True
 
     def __post_init__(self) -> None:
         if self.relevant.ndim != 2 or len(self.queries) != len(self.relevant):
@@ -98,9 +101,9 @@ class Judgments:
         )
 
     def save(self, folder: Path) -> None:
-        """Write ``judgments.parquet`` and ``relevant.npy``; the notes go with the table."""
+        """Write ``judgments.parquet`` and ``relevant.npy``; what else is known goes with the table."""
         table = self.queries.copy()
-        table.attrs["notes"] = list(self.notes)
+        table.attrs |= {"notes": list(self.notes), "is_decided": self.is_decided}
         try:
             folder.mkdir(parents=True, exist_ok=True)
             table.to_parquet(folder / "judgments.parquet", index=False)
@@ -116,4 +119,5 @@ class Judgments:
             relevant = np.load(folder / "relevant.npy", allow_pickle=False)
         except (OSError, ValueError) as error:
             raise ArtifactError(f"{folder}: no judgments to be read ({error}). Run again.") from error
-        return cls(queries, relevant, tuple(queries.attrs.get("notes", ())))
+        about = queries.attrs
+        return cls(queries, relevant, tuple(about.get("notes", ())), bool(about.get("is_decided", True)))

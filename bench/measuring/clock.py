@@ -52,28 +52,26 @@ class Asking:
 def time_builds(build: Callable[[], Engine], rounds: Rounds) -> tuple[Engine, list[float], bool]:
     """Build an index several times; the index before is freed outside the clock.
 
-    The untimed builds before warm the caches and tell whether builds are slow; without any, the first timed one does.
+    The first build tells whether builds are slow. A slow one is the first round; else the first ones warm the caches
+    and are not counted.
 
     Returns:
         The engine of the last round, the seconds of each round, and whether builds are slow.
     """
-    start_ns = time.perf_counter_ns()
-    for _ in range(rounds.warmup):
-        build()
-    slow = (time.perf_counter_ns() - start_ns) * 1e-9 > rounds.slow_build_s * max(1, rounds.warmup)
     engine = None
-    times_s: list[float] = []
+    all_s: list[float] = []
     with collection_off():
-        while len(times_s) < (rounds.slow_rounds if slow else rounds.rounds):
+        while True:
             engine = None
             synchronize()
             start_ns = time.perf_counter_ns()
             engine = build()
             synchronize()
-            times_s.append((time.perf_counter_ns() - start_ns) * 1e-9)
-            slow = slow or (not rounds.warmup and times_s[0] > rounds.slow_build_s)
-    assert engine is not None  # there is at least one round
-    return engine, times_s, slow
+            all_s.append((time.perf_counter_ns() - start_ns) * 1e-9)
+            slow = all_s[0] > rounds.slow_build_s
+            times_s = all_s if slow else all_s[rounds.warmup :]
+            if len(times_s) == (rounds.slow_rounds if slow else rounds.rounds):
+                return engine, times_s, slow
 
 
 def time_queries(engine: Engine, asking: Asking, mode: str, rounds: Rounds) -> tuple[np.ndarray, list[float]]:

@@ -5,6 +5,8 @@ from typing import Any
 
 import numpy as np
 
+from ris_core.engines.contract import Engine
+
 
 @dataclasses.dataclass(frozen=True)
 class NullParams:
@@ -15,7 +17,7 @@ class NullParams:
         return []
 
 
-class NullEngine:
+class NullEngine(Engine):
     """Answers every query by the same rows, made beforehand: see `ris_core.engines.contract.Engine`."""
 
     def __init__(self) -> None:
@@ -32,14 +34,6 @@ class NullEngine:
     def size_bytes(self) -> int:
         """0."""
         return 0
-
-    def derived(self) -> dict[str, int | float | str]:
-        """Nothing."""
-        return {}
-
-    def candidates(self, queries: np.ndarray, query: Any) -> np.ndarray | None:
-        """None: it looks at nothing."""
-        return None
 
 
 def build_null(base: np.ndarray, params: NullParams, threads: int) -> NullEngine:

@@ -6,7 +6,7 @@ from pathlib import Path
 import pandas as pd
 
 from bench.figures.style import read_rows
-from bench.report.sentences import Finding
+from bench.report.finding import Finding
 
 
 def hygiene_results(tables: Path) -> list[Finding]:

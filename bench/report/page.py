@@ -15,8 +15,9 @@ from bench.figures import Drawn
 from bench.machine import describe, is_busy
 from bench.measuring.cpu_settings import timing_limits
 from bench.measuring.other_load import NOISY_FRAC
-from bench.report.sentences import Finding
+from bench.report.finding import Finding
 from bench.results import OK, Result, RunRecord
+from bench.suite import SYNTHETIC
 from bench.tables.provenance_table import LOADED_CELLS, NOISY_CELLS
 from bench.tables.table import page_of
 from bench.tables.table_schemas import CAPTIONS
@@ -50,8 +51,25 @@ CHAPTERS = (
     Chapter(
         "search",
         "Search",
-        ("recall_over_query_time", "build_and_query_time", "query_slip", "ranking"),
-        ("cheapest_settings", "lsh_parameters", "ranking", "memory", "runtimes"),
+        (
+            "recall_over_query_time",
+            "engine_ranks",
+            "costs_over_recall",
+            "growth",
+            "build_and_query_time",
+            "query_slip",
+            "ranking",
+        ),
+        (
+            "cheapest_settings",
+            "engine_ranks",
+            "growth",
+            "lsh_parameters",
+            "ranking",
+            "memory",
+            "runtimes",
+            "growth_points",
+        ),
     ),
     Chapter(
         "difficulty",
@@ -136,7 +154,9 @@ def compared_words(record: RunRecord, results: Sequence[Result]) -> str:
     if searched_things(record) == "vectors":
         held_out = any(note.notes.get("held_out") for note in record.stage_notes)
         d = max((result.d for result in results), default=0)
-        searched = f"{_counted(engines, 'search engine')} on {n:,} vectors of {d:,} dimensions from {source}"
+        least = min((result.n for result in results if result.n), default=n)
+        sizes = f"{n:,}" if least == n else f"{least:,} to {n:,}"
+        searched = f"{_counted(engines, 'search engine')} on {sizes} vectors of {d:,} dimensions from {source}"
         asked = "timed queries, held out from them" if held_out else "timed queries among them"
     return f"{searched}; {queries.get('count', 0):,} {asked}, k = {queries.get('k', 0):,}."
 
@@ -144,7 +164,7 @@ def compared_words(record: RunRecord, results: Sequence[Result]) -> str:
 def searched_things(record: RunRecord) -> str:
     """What the run's indexes hold, for people."""
     source = str(record.suite.get("corpus", {}).get("source", ""))
-    return "vectors" if is_vector_file(Path(source)) else "tiles"
+    return "vectors" if source == SYNTHETIC or is_vector_file(Path(source)) else "tiles"
 
 
 def status_words(record: RunRecord, results: Sequence[Result]) -> str:

@@ -5,7 +5,6 @@ the number of queries, the interval and that p. Where no difference is shown, th
 sentence is one more generator of findings in `key_results`.
 """
 
-import dataclasses
 from collections.abc import Iterator
 from pathlib import Path
 
@@ -15,21 +14,15 @@ import pandas as pd
 from bench.figures.precision import BOUNDS, read_averages
 from bench.figures.style import CEILING, CORRECTED, EXACT, RANDOM, count, milliseconds, read_cells, read_rows
 from bench.judging.judgments import STRATA
+from bench.report.finding import Finding, percent, score_words
+from bench.report.growth_sentences import growth_results
+from bench.report.search_sentences import GOOD_RECALL, search_results
 from bench.scores.inference import ALPHA
 from bench.tables.difference_table import ALL, APPROXIMATION, BACKBONES, HIGHER, LOWER, NOT_SHOWN, SLIP
 
-GOOD_RECALL = 0.9  # what "fast enough and still right" means in the sentences
 _GOOD = f"{GOOD_RECALL * 100:.0f} %"
 _MINUS = "\N{MINUS SIGN}"
 _TURNED = {HIGHER: LOWER, LOWER: HIGHER, NOT_SHOWN: NOT_SHOWN}
-
-
-@dataclasses.dataclass(frozen=True)
-class Finding:
-    """One result: what it is about, in a word or three, and the sentence."""
-
-    about: str
-    text: str
 
 
 def key_results(tables: Path) -> list[Finding]:
@@ -43,7 +36,8 @@ def key_results(tables: Path) -> list[Finding]:
     return [
         *_precision_sentences(averages, families[BACKBONES]),
         *_training_sentences(families[BACKBONES], read_rows(tables, "models")),
-        *_search_sentences(cells, _reference(cells, averages)),
+        *search_results(tables, _reference(cells, averages)),
+        *growth_results(tables),
         *_ranking_sentences(read_rows(tables, "ranking")),
         *_approximation_sentences(cells, families[APPROXIMATION]),
         *_slip_sentences(families[SLIP]),
@@ -73,21 +67,10 @@ def p_words(p: float) -> str:
     return f"p = {p:.3f}" if p < 0.1 else f"p = {p:.2f}"
 
 
-def percent(frac: float) -> str:
-    """``12 %``, ``0.3 %``: whole percents, and one digit of less than one."""
-    return f"{frac * 100:.0f} %" if frac >= 0.01 else f"{frac * 100:.1g} %"
-
-
 def signed(value: float, digits: int = 2) -> str:
     """A difference with its sign; none where it rounds to zero."""
     text = f"{abs(value):.{digits}f}"
     return text if float(text) == 0 else f"{'+' if value > 0 else _MINUS}{text}"
-
-
-def _interval(row: pd.Series, name: str) -> str:
-    low, high = f"{name}_ci_low", f"{name}_ci_high"
-    low, high = (low, high) if low in row else ("ci_low", "ci_high")
-    return f"{row[name]:.2f}" if pd.isna(row[low]) else f"{row[name]:.2f} [{row[low]:.2f}, {row[high]:.2f}]"
 
 
 def _falling(cells: pd.DataFrame, column: str) -> pd.DataFrame:
@@ -113,7 +96,7 @@ def _precision_sentences(averages: pd.DataFrame, comparisons: pd.DataFrame) -> I
         if ranked.empty:
             continue
         best = ranked.iloc[0]
-        text = f"The highest mean precision is that of {best['backbone']}, {_interval(best, 'precision')}"
+        text = f"The highest mean precision is that of {best['backbone']}, {score_words(best, 'precision')}"
         if len(ranked) > 1 and len(comparisons):
             second = ranked.iloc[1]
             pair = _between(comparisons, stratum, str(best["backbone"]), str(second["backbone"]))
@@ -162,68 +145,6 @@ def _training_sentences(comparisons: pd.DataFrame, models: pd.DataFrame) -> Iter
         f"{rival}, highest of those that were not: precision {pair['mean_first']:.2f} against "
         f"{pair['mean_second']:.2f}, difference {evidence(pair)}.",
     )
-
-
-def _search_sentences(cells: pd.DataFrame, backbone: str) -> Iterator[Finding]:
-    """For each way of asking: the fastest approximate setting that is good enough, against exact search."""
-    if cells.empty:
-        return
-    cells = cells[(cells["backbone"] == backbone) & (cells["space"] == CORRECTED)]
-    for _, way in cells.groupby(["mode", "threads"], sort=False):
-        mode, threads = str(way["mode"].iloc[0]), int(way["threads"].iloc[0])
-        approximate, exact = way[way["variant"] != EXACT], way[way["variant"] == EXACT]
-        if approximate.empty:
-            continue
-        asked = "single queries" if mode == "single" else "one batch"
-        where = f"Search: {asked}, {threads} thread{'s' if threads > 1 else ''}"
-        good = approximate[approximate["recall"] >= GOOD_RECALL]
-        ranked = good.sort_values("query_ms_median") if len(good) else _falling(approximate, "recall")
-        chosen = ranked.iloc[0]
-        found = (
-            f"{_setting(chosen)}: {_time(chosen)} a query, recall {_interval(chosen, 'recall')}, "
-            f"n = {count(chosen['q'])} queries"
-        )
-        text = (
-            f"among the settings that find {_GOOD} of the exact neighbours, the lowest median time is that of {found}"
-            if len(good)
-            else f"no setting finds {_GOOD} of the exact neighbours; nearest is {found}"
-        )
-        if len(exact):
-            text += f". {times_words(exact.iloc[0], chosen)}"
-        yield Finding(where, f"On {backbone} features, {text}.")
-
-
-def times_words(exact: pd.Series, chosen: pd.Series) -> str:
-    """Exact search's time beside another cell's; a difference is called where their 95 % intervals lie apart."""
-    text = f"Exact search takes {_time(exact)}"
-    ends = [_ends(cell) for cell in (exact, chosen)]
-    if np.isnan(ends).any():
-        return f"{text}; without intervals no difference is called"
-    (exact_low, exact_high), (low, high) = ends
-    ratio = exact["query_ms_median"] / chosen["query_ms_median"]
-    if exact_low > high:
-        return f"{text}, {ratio:.1f} times as long"
-    if exact_high < low:
-        return f"{text}, only {ratio:.2f} of that: exact search is faster here"
-    return f"{text}; the intervals overlap, no difference in time is shown"
-
-
-def _time(cell: pd.Series) -> str:
-    low, high = _ends(cell)
-    median = milliseconds(cell["query_ms_median"])
-    return median if np.isnan(low) else f"{median} [{milliseconds(low)}, {milliseconds(high)}]"
-
-
-def _ends(cell: pd.Series) -> tuple[float, float]:
-    return float(cell["query_ms_ci_low"]), float(cell["query_ms_ci_high"])
-
-
-def _setting(cell: pd.Series) -> str:
-    named = {"tables": "table{}", "hash_bits": "bit{}", "probes_per_table": "probe{} per table"}
-    known = {name: words for name, words in named.items() if not pd.isna(cell[name])}
-    parts = [f"{cell[name]:g} {words.format('s' if cell[name] != 1 else '')}" for name, words in known.items()]
-    parts += [cell["other_params"]] if cell["other_params"] else []
-    return f"{cell['variant']} ({', '.join(parts)})" if parts else str(cell["variant"])
 
 
 def _ranking_sentences(ranking: pd.DataFrame) -> Iterator[Finding]:

@@ -19,7 +19,7 @@ MOST_BITS = 3  # difference hashes of near duplicates differ in at most so many 
 MOST_LEVELS = 4  # ... and their thumbnails by at most so many of 255 grey levels, on average
 _THUMBNAIL = (9, 8)  # width, height: eight differences in each of eight rows
 _QUERIES = 512  # hashes that are compared with all others at once
-_ROWS = 2**15  # vectors in float64, or pairs, at once
+_ROWS = 2**15  # vectors in float64, or pairs of them, at once
 _MOST_AHEAD = 64  # places along the line that close vectors are looked for
 
 
@@ -103,12 +103,13 @@ def close_vectors(values: np.ndarray, tolerance: float) -> np.ndarray:
         tolerance: Relative, such as `bench.scores.score.RELATIVE_TOLERANCE`.
     """
     groups = equal_vectors(values)
-    points = values[np.unique(groups, return_index=True)[1]]  # one of each group, in the order of their numbers
-    line = np.random.default_rng(0).standard_normal(points.shape[1])
+    points = np.unique(groups, return_index=True)[1]  # the row of one of each group, in the order of their numbers
+    line = np.random.default_rng(0).standard_normal(values.shape[1])
     direction = line / np.linalg.norm(line)
-    parts = [points[start : start + _ROWS].astype(np.float64) for start in range(0, len(points), _ROWS)]
-    along = np.concatenate([part @ direction for part in parts])
-    lengths = np.concatenate([np.linalg.norm(part, axis=1) for part in parts])
+    along, lengths = np.empty((2, len(points)))
+    for some in _blocks(len(points)):
+        part = values[points[some]].astype(np.float64)
+        along[some], lengths[some] = part @ direction, np.linalg.norm(part, axis=1)
     order = np.argsort(along)
     joined = np.arange(len(points))
     for ahead in range(1, min(_MOST_AHEAD, len(points) - 1) + 1):
@@ -120,14 +121,14 @@ def close_vectors(values: np.ndarray, tolerance: float) -> np.ndarray:
         left, right, limit = left[may_be], right[may_be], limit[may_be]
         close = np.zeros(len(left), bool)
         for some in _blocks(len(left)):
-            differences = points[left[some]].astype(np.float64) - points[right[some]]
+            differences = values[points[left[some]]].astype(np.float64) - values[points[right[some]]]
             close[some] = np.linalg.norm(differences, axis=1) <= limit[some]
         joined = _joined(joined, left[close], right[close])
     return joined[groups]
 
 
 def _blocks(n: int) -> Iterator[slice]:
-    """Parts of n pairs, few enough to be compared at once."""
+    """Parts of n vectors or pairs, few enough to be looked at at once."""
     return (slice(start, start + _ROWS) for start in range(0, n, _ROWS))
 
 

@@ -3,16 +3,22 @@
 from collections.abc import Mapping
 from typing import Any
 
+import numpy as np
 import pandas as pd
 
-from bench.tables.precision_table import setting_of
+from bench.tables.names import EXACT, variant_of
 from bench.tables.table_schemas import SCHEMAS
 
 RECALL_TARGETS = (0.5, 0.8, 0.9, 0.95, 0.99)
-_GROUP = ["backbone", "mode", "threads", "engine", "n", "k"]
+FASTER, SLOWER, NOT_SHOWN = "faster", "slower", "no difference shown"
+_SINGLE, _BATCH = "single", "batch"
+_ROUNDING = 1e-9  # means of equal shares differ in their last bits
+_GROUP = ["backbone", "mode", "threads", "engine", "n", "k", "variant"]
+_WAY = ["backbone", "threads", "n", "k"]
+_TIME = ["query_ms_median", "query_ms_ci_low", "query_ms_ci_high"]
 _KEPT = [
-    "cell", "recall", "recall_ci_low", "recall_ci_high", "query_ms_median", "query_ms_ci_low", "query_ms_ci_high",
-    "queries_per_s", "build_s", "size_bytes",
+    "cell", "recall", "recall_ci_low", "recall_ci_high", *_TIME, "queries_per_s", "build_s", "size_bytes", "setting",
+    "chosen", "d", "q", "build_s_ci_low", "build_s_ci_high", "prepare_s",
 ]  # fmt: skip
 
 
@@ -24,46 +30,84 @@ def cheapest_table(settings: pd.DataFrame) -> pd.DataFrame:
 
     Returns:
         One row a target, without cell where no measured setting reaches it. ``settings`` says among how many was
-        chosen: the fastest of many noisy times is a little too fast.
+        chosen: the fastest of many noisy times is a little too fast. ``against_exact_batch`` calls a time faster or
+        slower than exact search in batches where the 95 % intervals of both lie apart.
     """
     measured = settings[(settings["status"] == "ok") & (settings["space"] == "corrected")]
+    names = zip(measured["engine"], measured["kind"], measured["family"].fillna(""), strict=True)
+    measured = measured.assign(variant=[variant_of(*name) for name in names])
+    exact = measured[(measured["variant"] == EXACT) & (measured["mode"] == _BATCH)]
+    batches = {way: part.sort_values(_TIME[0]).iloc[0] for way, part in exact.groupby(_WAY)}
     rows = []
     for group, part in measured.groupby(_GROUP, sort=False):
+        names_of = dict(zip(_GROUP, group, strict=True))
+        batch = batches.get(tuple(names_of[name] for name in _WAY))
+        known = {**names_of, "settings": len(part), "best_recall": part["recall"].max()}
         for target in RECALL_TARGETS:
-            good = part[part["recall"] >= target].sort_values("query_ms_median", kind="stable")
-            best = good.iloc[0][_KEPT].to_dict() if len(good) else {}
-            rows.append(
-                {**dict(zip(_GROUP, group, strict=True)), "recall_target": target, "settings": len(part)} | best
-            )
+            good = part[part["recall"] >= target - _ROUNDING].sort_values(_TIME[0], kind="stable")
+            best: dict[Any, Any] = good.iloc[0][_KEPT].to_dict() if len(good) else {}
+            beside = _against(best, batch) if best and batch is not None else {}
+            rows.append({**known, "recall_target": target, **best, **beside})
     return pd.DataFrame(rows, columns=list(SCHEMAS["cheapest_settings"]))
 
 
-def cheapest_page(cheapest: pd.DataFrame) -> pd.DataFrame:
-    """The table as people read it: a row an engine and way of asking, a column a recall.
+def time_verdict(time: Mapping[Any, Any] | pd.Series, other: Mapping[Any, Any] | pd.Series) -> str:
+    """`FASTER` or `SLOWER` where the 95 % intervals of two median query times lie apart, else `NOT_SHOWN`.
 
-    Of a setting only what tells it from the engine's others is named: ``hyperplane probes_per_table5: 0.0549 ms``.
+    Args:
+        time: ``query_ms_median`` with its interval ``query_ms_ci_low``, ``query_ms_ci_high``, missing for one time.
+        other: The same of what it is compared with.
     """
-    named = cheapest[cheapest["cell"] != ""]
-    shared = {str(engine): _shared_words(part) for engine, part in named.groupby("engine")}
-    words = [
-        _words(row, shared[row["engine"]]) if row["cell"] else "not reached" for row in cheapest.to_dict("records")
-    ]
-    keys = ["backbone", "mode", *["threads"] * (cheapest["threads"].nunique() > 1), "engine"]
-    table = cheapest.assign(words=words, column=[f"recall {target:g}" for target in cheapest["recall_target"]])
-    page = table.pivot_table(index=keys, columns="column", values="words", aggfunc="first", sort=False).reset_index()
-    page.columns.name = None
-    return page
+    if time["query_ms_ci_high"] < other["query_ms_ci_low"]:
+        return FASTER
+    return SLOWER if time["query_ms_ci_low"] > other["query_ms_ci_high"] else NOT_SHOWN
 
 
-def _words(row: Mapping[Any, Any], shared: set[str]) -> str:
-    own = " ".join(word for word in _setting_words(row) if word not in shared)
-    return f"{own}: {row['query_ms_median']:#.3g} ms" if own else f"{row['query_ms_median']:#.3g} ms"
+def cheapest_page(cheapest: pd.DataFrame) -> pd.DataFrame:
+    """The table as people read it: a row a recall and engine, fastest first, both ways of asking side by side."""
+    groups = cheapest.groupby([*_WAY, "recall_target", "variant"], sort=False)
+    rows = [_page_row({row["mode"]: row for _, row in part.iterrows()}) for _, part in groups]
+    page = pd.DataFrame(rows)
+    page["place"] = page["backbone"].map(list(dict.fromkeys(page["backbone"])).index)
+    page = page.sort_values(["place", "threads", "recall", "order"], kind="stable").drop(columns=["place", "order"])
+    page["recall"] = page["recall"].map("{:g}".format)
+    silent = [name for name in page if page[name].isna().all() or (page[name] == "").all()]
+    constant = [name for name in ("backbone", "threads") if page[name].nunique() == 1]
+    return page.drop(columns=[*silent, *constant]).reset_index(drop=True)
 
 
-def _shared_words(part: pd.DataFrame) -> set[str]:
-    """The words that all of an engine's settings have in common."""
-    return set.intersection(*(set(_setting_words(row)) for row in part.to_dict("records")))
+def _page_row(asked: dict[str, pd.Series]) -> dict[str, Any]:
+    """One engine at one recall; build and memory are those of its setting for single queries, if it was asked so."""
+    first = asked.get(_SINGLE, next(iter(asked.values())))
+    row = {name: first[name] for name in ("backbone", "threads")}
+    row |= {"recall": first["recall_target"], "engine": first["variant"]}
+    for mode, word in ((_SINGLE, "alone"), (_BATCH, "in a batch")):
+        cell = asked.get(mode)
+        row[f"{word}, ms"] = np.nan if cell is None else _reached(cell)
+        row[f"setting {word}"] = "" if cell is None else " → ".join(filter(None, (cell["setting"], cell["chosen"])))
+    size_mib = np.nan if pd.isna(first["size_bytes"]) else first["size_bytes"] / 2**20
+    against = _against_words(asked.get(_BATCH, first))
+    return row | {
+        "build s": first["build_s"], "index MiB": size_mib, "against exact in batches": against,
+        "order": first["query_ms_median"],
+    }  # fmt: skip
 
 
-def _setting_words(row: Mapping[Any, Any]) -> list[str]:
-    return setting_of(row["cell"], row["backbone"], row["engine"]).replace("-", " ").split()
+def _reached(cell: pd.Series) -> float | str:
+    return cell["query_ms_median"] if cell["cell"] else f"not reached (best {floored(cell['best_recall'])})"
+
+
+def floored(recall: float) -> str:
+    """A recall in three digits that, below a target, never reads as if it reached it: ``0.899``."""
+    return f"{np.floor(recall * 1000) / 1000:.3f}"
+
+
+def _against(best: Mapping[Any, Any], batch: pd.Series) -> dict[str, Any]:
+    known = {"exact_batch_ms": batch[_TIME[0]], "times_as_fast": batch[_TIME[0]] / best[_TIME[0]]}
+    return known if best["cell"] == batch["cell"] else known | {"against_exact_batch": time_verdict(best, batch)}
+
+
+def _against_words(cell: pd.Series) -> str:
+    times = cell["times_as_fast"]
+    words = {FASTER: f"{times:#.3g} times as fast", SLOWER: f"slower: takes {1 / times:#.3g} times as long"}
+    return words.get(cell["against_exact_batch"], cell["against_exact_batch"])

@@ -11,7 +11,7 @@ from bench.measuring.other_load import is_noisy
 from bench.results import BuildResult, QueryResult
 from bench.scores.inference import median_time, nested_interval
 from bench.scores.score import bootstrap_interval, latency_summary
-from bench.tables.precision_table import setting_of
+from bench.tables.names import setting_words, value_words, variant_of
 from bench.tables.published import add_published, published_table
 from bench.tables.table_schemas import SCHEMAS
 from bench.tables.training_table import read_log
@@ -112,12 +112,15 @@ def settings_page(settings: pd.DataFrame) -> pd.DataFrame:
     page = pd.DataFrame(
         {
             "backbone": settings["backbone"],
-            "setting": _words(settings),
+            "engine": _variants(settings),
+            "setting": settings["setting"].fillna("").replace("", "defaults"),
+            "chosen": settings["chosen"].fillna(""),
             "space": settings["space"],
             "mode": settings["mode"],
             "threads": settings["threads"],
             "build s": settings["build_s"],
             "index MiB": settings["size_bytes"].astype("float64") / 2**20,
+            "prepare s": settings["prepare_s"].where(settings["chosen"] != ""),
             "query ms": settings["query_ms_median"],
             "95 % interval": _spans(settings, "query_ms_ci_low", "query_ms_ci_high"),
             "p95": settings["query_ms_p95"],
@@ -212,6 +215,9 @@ def _setting(
     names = ("cell", "backbone", "engine", "kind", "space", "mode", "threads", "k", "status", "reason")
     row: dict[str, Any] = {name: getattr(query, name) for name in names}
     row |= {name: params.get(name) for name in _OWN_PARAMS}
+    row["setting"], row["build_setting"] = (setting_words(query.cell, named) for named in (params, query.params))
+    row["chosen"] = value_words(query.chosen)
+    row["prepare_s"] = np.median(query.prepare_s) if query.prepare_s else None
     row["other_params"] = "; ".join(f"{key}={value}" for key, value in params.items() if key not in _OWN_PARAMS)
     row |= {name: getattr(query, name) or None for name in ("n", "d", "q")}
     if build is not None:
@@ -264,9 +270,9 @@ def _per_query_ms(query: QueryResult) -> float:
     return 1000.0 if query.mode == SINGLE else 1000.0 / max(1, query.q)
 
 
-def _words(table: pd.DataFrame) -> list[str]:
-    cells = zip(table["cell"], table["backbone"], table["engine"], strict=True)
-    return [setting_of(cell, backbone, engine) for cell, backbone, engine in cells]
+def _variants(table: pd.DataFrame) -> list[str]:
+    names = zip(table["engine"], table["kind"], table["family"].fillna(""), strict=True)
+    return [variant_of(*name) for name in names]
 
 
 def _without_backbone(table: pd.DataFrame) -> list[str]:

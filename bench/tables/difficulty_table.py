@@ -87,7 +87,9 @@ def geometry_table(queries: Sequence[QueryResult], data: DataFacts) -> pd.DataFr
                 names = {"backbone": backbone, "set": name, "k": ks.get(backbone), "queries": len(here)}
                 spread = _quartiles(here[LID], "lid") | _quartiles(here[CONTRAST], "relative_contrast")
                 known = {"lid_missing": int(here[LID].isna().sum()), "lid_mean": here[LID].mean()}
-                rows.append({**names, **known, **spread, "tied_frac": here["tied"].mean()})
+                near, far = here["kth_distance"], here["kth_distance"] * here[CONTRAST]
+                distances = {"near_distance": near.mean(), "far_distance": far.mean()}
+                rows.append({**names, **known, **spread, "tied_frac": here["tied"].mean(), **distances})
     return _table("query_geometry", rows)
 
 

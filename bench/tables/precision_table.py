@@ -27,7 +27,7 @@ def precision_table(results: Sequence[QueryResult], judgments: Judgments | None)
         judgments: What the cells were judged by.
     """
     columns = list(SCHEMAS["nn_precision"])
-    if judgments is None or not len(judgments):
+    if judgments is None or not len(judgments) or not judgments.is_decided:
         return pd.DataFrame(columns=columns)
     parts = [
         _searched(judgments, {"engine": RANDOM}, judgments.chance),
@@ -54,13 +54,15 @@ def _of_queries(judgments: Judgments, by_stratum: Mapping[str, Sequence[float | 
 
 def distinct_searchers(results: Sequence[QueryResult]) -> list[QueryResult]:
     """The first good, judged cell of each backbone, index, query parameters and space."""
+    return first_of_searchers([result for result in results if result.status == OK and result.precision])
+
+
+def first_of_searchers(results: Sequence[QueryResult]) -> list[QueryResult]:
+    """The first cell of each backbone, index, query parameters and space."""
     firsts: dict[str, QueryResult] = {}
     for result in results:
-        if result.status == OK and result.precision:
-            key = repr(
-                (result.backbone, result.engine, sorted(result.params.items()), result.query_params, result.space)
-            )
-            firsts.setdefault(key, result)
+        key = repr((result.backbone, result.engine, sorted(result.params.items()), result.query_params, result.space))
+        firsts.setdefault(key, result)
     return list(firsts.values())
 
 
@@ -92,7 +94,10 @@ def averages_page(averages: pd.DataFrame) -> pd.DataFrame:
         return pd.DataFrame()
     scores = ["engine", "precision", "ci_low", "ci_high"]
     table = averages.assign(
-        column=[_column(stratum, depth) for stratum, depth in zip(averages["stratum"], averages["depth"], strict=True)],
+        column=[
+            stratum_column(stratum, depth)
+            for stratum, depth in zip(averages["stratum"], averages["depth"], strict=True)
+        ],
         score=[
             f"{mean:.2f}" if engine in (RANDOM, CEILING) else _score(mean, low, high)
             for engine, mean, low, high in averages[scores].itertuples(index=False, name=None)
@@ -107,7 +112,7 @@ def averages_page(averages: pd.DataFrame) -> pd.DataFrame:
         page.append([setting_of(cell, backbone, engine), space, backbone or "any", *(own.get(c, "") for c in strata)])
     searches, spaces = ([row[column] for row in page] for column in (0, 1))
     page.sort(key=lambda row: (row[1] == "", spaces.index(row[1]), searches.index(row[0])))
-    page += _thesis_rows(strata)
+    page += thesis_rows(strata)
     counts = table.groupby("column")["queries"].first()
     counted = [f"{column}, n = {counts[column]}" for column in strata]
     return pd.DataFrame(page, columns=["search", "queries", "backbone", *counted])
@@ -154,10 +159,12 @@ def _searched(judgments: Judgments, names: dict[str, str], precision: np.ndarray
     return rows.assign(found=found, precision=precision, relevant_in_corpus=queries["relevant"])
 
 
-def _thesis_rows(strata: list[str]) -> list[list[str]]:
+def thesis_rows(strata: list[str]) -> list[list[str]]:
     """The thesis' models, as rows of the page; none where the strata or depths are others."""
     published = published_precision()
-    published["column"] = [_column(*row) for row in published[["stratum", "depth"]].itertuples(index=False, name=None)]
+    published["column"] = [
+        stratum_column(*row) for row in published[["stratum", "depth"]].itertuples(index=False, name=None)
+    ]
     groups = {str(column): part for column, part in published.groupby("column")}
     if not set(strata) & set(groups):
         return []
@@ -171,7 +178,8 @@ def _thesis_rows(strata: list[str]) -> list[list[str]]:
     return rows
 
 
-def _column(stratum: str, depth: int) -> str:
+def stratum_column(stratum: str, depth: int) -> str:
+    """Heading of a stratum: ``easy@100``."""
     return f"{stratum}@{depth}"
 
 

@@ -8,6 +8,7 @@ import numpy as np
 import pandas as pd
 
 from bench.scores.inference import critical_difference
+from bench.tables.names import largest_sizes
 from bench.tables.precision_table import setting_of
 from bench.tables.table_schemas import SCHEMAS
 
@@ -19,16 +20,17 @@ _FACTS = ["threads", "n", "q", "k"]
 def ranking_table(settings: pd.DataFrame, recall_target: float = RECALL_TARGET) -> pd.DataFrame:
     """``ranking``: one row for each data set and engine; empty for fewer than two engines.
 
-    A data set is one backbone's features. An engine is a table of the suite; its score is the median time of single,
-    corrected queries, with the fewest threads measured, in its fastest setting of mean recall ``recall_target`` or
-    more. Without such a setting it is ranked last. Only engines that were measured on every data set take part.
+    A data set is one backbone's features, of a corpus measured at several sizes the largest. An engine is a table of
+    the suite; its score is the median time of single, corrected queries, with the fewest threads measured, in its
+    fastest setting of mean recall ``recall_target`` or more. Without such a setting it is ranked last. Only engines
+    that were measured on every data set take part.
 
     Args:
         settings: The table ``lsh_parameters``; its column ``backbone`` names the data sets.
         recall_target: In [0, 1].
     """
     columns = list(SCHEMAS["ranking"])
-    single = settings[(settings["mode"] == "single") & (settings["space"] == "corrected")]
+    single = largest_sizes(settings[(settings["mode"] == "single") & (settings["space"] == "corrected")])
     single = single[single["threads"] == single.groupby("backbone")["threads"].transform("min")]
     data_sets = single["backbone"].drop_duplicates().tolist()
     everywhere = single.groupby("engine", sort=False)["backbone"].nunique() == len(data_sets)

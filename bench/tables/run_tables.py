@@ -32,7 +32,10 @@ def run_tables(run_folder: Path) -> dict[str, pd.DataFrame]:
 
 
 def backbone_notes(record: RunRecord) -> dict[str, dict[str, Any]]:
-    """For each backbone that the run came to, what its stages noted, under the names of the table ``models``."""
+    """For each backbone that the run came to, what its stages noted, under the names of the table ``models``.
+
+    ``unit_length``: whether its vectors were scaled to length 1.
+    """
     stages = record.stage_notes
     notes: dict[str, dict[str, Any]] = {}
     for entry in record.suite["backbones"]:
@@ -44,6 +47,7 @@ def backbone_notes(record: RunRecord) -> dict[str, dict[str, Any]]:
             "model": entry["spec"]["model"],
             "weights": _weights_words(entry),
             "tiles": features.notes.get("n"),
+            "unit_length": record.suite.get("space", {}).get("normalize", False),
             **features.notes,
             **{name: None if space is None else space.notes.get(name) for name in _KNN},
             "train_tiles": None if trained is None else trained.notes.get("n"),

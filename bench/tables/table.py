@@ -39,7 +39,10 @@ from bench.tables.difficulty_table import (
     lid_page,
     lid_table,
 )
+from bench.tables.growth_table import growth_page, growth_points, growth_table
+from bench.tables.hand_table import hand_averages_page, hand_page
 from bench.tables.precision_table import averages_page, precision_averages, precision_page, precision_table
+from bench.tables.rank_table import rank_table, ranks_page
 from bench.tables.ranking import ranking_page, ranking_table
 from bench.tables.table_schemas import SCHEMAS, TEXT, WHOLE
 from bench.tables.training_table import loss_table, losses_page, model_table
@@ -52,8 +55,12 @@ PAGES: dict[str, Callable[[pd.DataFrame], pd.DataFrame]] = {
     "losses": losses_page,
     "nn_precision": precision_page,
     "nn_precision_averages": averages_page,
+    "hand_precision": hand_page,
+    "hand_precision_averages": hand_averages_page,
     "lsh_parameters": settings_page,
     "cheapest_settings": cheapest_page,
+    "engine_ranks": ranks_page,
+    "growth": growth_page,
     "memory": memory_page,
     "differences": differences_page,
     "ranking": ranking_page,
@@ -99,7 +106,7 @@ def build_tables(
     Args:
         results: The cells' results, in the suite's order.
         judgments: What the cells were judged by, or None.
-        notes: For each backbone, facts under the names of the columns of ``models``.
+        notes: For each backbone, facts under the names of the columns of ``models``, and ``unit_length``.
         logs: For each backbone that was trained, the ``log.txt`` of its checkpoint.
         data: What is known of its queries and tiles.
         overhead: What the harness itself takes, as `bench.results.RunRecord` has it.
@@ -111,19 +118,25 @@ def build_tables(
     queries = [result for result in results if isinstance(result, QueryResult)]
     precision = precision_table(queries, judgments)
     settings = typed(setting_table(builds, queries, overhead), "lsh_parameters", "lsh_parameters")
+    cheapest = typed(cheapest_table(settings), "cheapest_settings", "cheapest_settings")
+    geometry, points = geometry_table(queries, data), growth_points(settings)
+    unit_length = {backbone: bool(noted.get("unit_length")) for backbone, noted in notes.items()}
     tables = {
         "nn_precision_averages": precision_averages(precision),
         "nn_precision": precision,
         "differences": difference_table(queries),
         "lsh_parameters": settings,
-        "cheapest_settings": cheapest_table(settings),
+        "cheapest_settings": cheapest,
+        "engine_ranks": rank_table(cheapest),
+        "growth": growth_table(points, settings, geometry, unit_length),
+        "growth_points": points,
         "ranking": ranking_table(settings),
         "memory": memory_table(builds),
         "runtimes": runtime_table(builds, queries, notes, logs),
         "recall_by_difficulty": difficulty_table(queries, data),
         "recall_over_lid": lid_table(queries, data),
         "spatial_leakage": leakage_table(queries, _depths(judgments)),
-        "query_geometry": geometry_table(queries, data),
+        "query_geometry": geometry,
         "data_hygiene": hygiene_table(data),
         "losses": loss_table(logs),
         "models": model_table(notes, logs),

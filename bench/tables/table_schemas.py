@@ -1,7 +1,8 @@
 """Columns of every CSV table, in order, with their types; what a caption says of each.
 
 Units stand in the names (`_s`, `_ms`, `_bytes`, `_frac`); precision and recall are fractions in [0, 1]. Text is empty
-and numbers are missing where there is nothing to say. New columns go to the end.
+and numbers are missing where there is nothing to say. New columns go to the end. Long because it is data: one line a
+column, in one place for all who read the CSV files.
 """
 
 TEXT, WHOLE, NUMBER = "text", "whole number", "number"
@@ -125,6 +126,10 @@ SCHEMAS: dict[str, dict[str, str]] = {
         "ready_ms": NUMBER,  # first query of a fresh index
         "recall_ids_ci_low": NUMBER,
         "recall_ids_ci_high": NUMBER,
+        "setting": TEXT,  # the parameters that the suite names, without the family
+        "build_setting": TEXT,  # those of the index among them
+        "prepare_s": NUMBER,  # before the clock, for these query parameters
+        "chosen": TEXT,  # what was chosen meanwhile
     },
     "cheapest_settings": {
         "backbone": TEXT,
@@ -145,6 +150,67 @@ SCHEMAS: dict[str, dict[str, str]] = {
         "queries_per_s": NUMBER,
         "build_s": NUMBER,
         "size_bytes": WHOLE,
+        "variant": TEXT,  # the engine with its family
+        "setting": TEXT,
+        "chosen": TEXT,
+        "d": WHOLE,
+        "q": WHOLE,
+        "build_s_ci_low": NUMBER,
+        "build_s_ci_high": NUMBER,
+        "prepare_s": NUMBER,
+        "best_recall": NUMBER,  # of all its settings
+        "exact_batch_ms": NUMBER,  # exact search, all queries in one call, as many threads
+        "times_as_fast": NUMBER,  # exact_batch_ms / query_ms_median
+        "against_exact_batch": TEXT,  # "faster", "slower" or "no difference shown"
+    },
+    "engine_ranks": {
+        "backbone": TEXT,
+        "threads": WHOLE,
+        "n": WHOLE,
+        "k": WHOLE,
+        "recall_target": NUMBER,
+        "variant": TEXT,
+        "single_ms": NUMBER,
+        "batch_ms": NUMBER,
+        "build_s": NUMBER,  # of the setting that answers single queries fastest, as size_bytes
+        "size_bytes": WHOLE,
+        "single_rank": NUMBER,
+        "batch_rank": NUMBER,
+        "build_rank": NUMBER,
+        "memory_rank": NUMBER,
+        "mean_rank": NUMBER,
+    },
+    "growth_points": {
+        "corpus": TEXT,
+        "variant": TEXT,
+        "metric": TEXT,  # "single_ms", "batch_ms", "build_s" or "size_bytes"
+        "threads": WHOLE,
+        "k": WHOLE,
+        "recall_target": NUMBER,
+        "n": WHOLE,
+        "cost": NUMBER,  # in the metric's unit; missing where no setting reaches the recall
+        "how": TEXT,  # "setting", "interpolated", "floor" or "not reached"
+        "settings": TEXT,  # that the cost rests on
+    },
+    "growth": {
+        "corpus": TEXT,
+        "variant": TEXT,
+        "metric": TEXT,
+        "threads": WHOLE,
+        "k": WHOLE,
+        "recall_target": NUMBER,
+        "points": WHOLE,  # sizes that the line is fitted to
+        "sizes": WHOLE,  # measured
+        "n_low": WHOLE,
+        "n_high": WHOLE,
+        "exponent": NUMBER,
+        "stderr": NUMBER,
+        "ci_low": NUMBER,
+        "ci_high": NUMBER,
+        "factor": NUMBER,  # cost at n = 1
+        "floors": WHOLE,  # points at which the fastest setting exceeds the recall
+        "theory": NUMBER,
+        "theory_from": TEXT,
     },
     "memory": {
         "cell": TEXT,
@@ -268,6 +334,8 @@ SCHEMAS: dict[str, dict[str, str]] = {
         "relative_contrast_median": NUMBER,
         "relative_contrast_q3": NUMBER,
         "tied_frac": NUMBER,
+        "near_distance": NUMBER,  # mean Euclidean distance to the k-th neighbour
+        "far_distance": NUMBER,  # mean Euclidean distance to the other tiles
     },
     "data_hygiene": {
         "about": TEXT,
@@ -334,7 +402,17 @@ CAPTIONS: dict[str, str] = {
     "query_geometry": "Geometry of the queries at k: local intrinsic dimension (high is hard), relative contrast (near "
     "1 is hard), share of queries with a tie at rank k.",
     "data_hygiene": "State of the data: what was found, and what it does to the scores.",
-    "cheapest_settings": "The fastest setting of each engine whose mean recall reaches a target; corrected queries.",
+    "cheapest_settings": "What a recall costs: each engine in its fastest setting that reaches it, for single queries "
+    "and for batches apart; build time and memory beside the vectors are those of the setting for single queries. "
+    "Corrected queries; medians. The last column sets a query in a batch against exact search in batches, which every "
+    "index has to beat.",
+    "engine_ranks": "Ranks of the engines for each recall, 1 being best: time of a single query, of one in a batch, "
+    "build time, memory beside the vectors, and the mean of the four. Engines that do not reach the recall share the "
+    "last ranks. Ranks hide how far apart engines are, and neighbours may differ by chance alone.",
+    "growth_points": "What a recall costs at each number of vectors: a setting that measures it, or an interpolation "
+    "between two; floor: the fastest setting exceeds it.",
+    "growth": "Growth of cost with n: exponent of the power law fitted to the sizes, with its standard error and 95 % "
+    "interval. Theory is that of the time of a query and leaves out what grows slower than any power of n.",
     "memory": "Memory of each index, read in a process of its own that nobody times: by the formula of its structure, "
     "by the engine's own count, and by how much the process' anonymous memory grew; the vectors, which every "
     "index needs, stand apart.",

@@ -6,15 +6,31 @@ from typing import Any
 import numpy as np
 
 from ris_core.engines.contract import Engine, EngineKind, refuse
+from ris_core.engines.crosspolytope import CROSSPOLYTOPE
 from ris_core.engines.exact import EXACT
+from ris_core.engines.faiss_hnsw import FAISS_HNSW
+from ris_core.engines.faiss_ivf import FAISS_IVF
+from ris_core.engines.faiss_lsh import FAISS_LSH
 from ris_core.engines.falconn import FALCONN
+from ris_core.engines.hnswlib import HNSWLIB
+from ris_core.engines.kdtree import KDTREE
+from ris_core.engines.scann import SCANN
+from ris_core.engines.usearch import USEARCH
 from ris_core.errors import SearchError
 from ris_core.records import PADDING_ID, Features, Hits
 
 # To add an engine: one file beside this one, and one line here.
 ENGINES: dict[str, EngineKind] = {
+    "crosspolytope": CROSSPOLYTOPE,
     "exact": EXACT,
+    "faiss_hnsw": FAISS_HNSW,
+    "faiss_ivf": FAISS_IVF,
+    "faiss_lsh": FAISS_LSH,
     "falconn": FALCONN,
+    "hnswlib": HNSWLIB,
+    "kdtree": KDTREE,
+    "scann": SCANN,
+    "usearch": USEARCH,
 }
 
 

@@ -1,6 +1,7 @@
 """What an engine is: the shape that the harness measures, and the checks that every engine makes first."""
 
 import dataclasses
+import importlib.util
 from collections.abc import Callable
 from typing import Any, Protocol
 
@@ -24,7 +25,10 @@ class Params(Protocol):
 
 
 class Engine(Protocol):
-    """An index over rows 0..n-1 of one base, built and ready to be asked."""
+    """An index over rows 0..n-1 of one base, built and ready to be asked.
+
+    An engine subclasses this and writes `search` and `size_bytes`; the rest has defaults.
+    """
 
     def search(self, queries: np.ndarray, k: int, query: Any, threads: int = 1) -> tuple[np.ndarray, np.ndarray]:
         """The k nearest rows of each query, nearest first.
@@ -44,16 +48,34 @@ class Engine(Protocol):
         ...
 
     def size_bytes(self) -> int:
-        """Bytes of the index itself, without the base vectors that it looks into."""
+        """Bytes of the index itself: all that it holds beside one copy of the n vectors, whoever owns that copy."""
         ...
 
+    def prepare(self, k: int, query: Any, threads: int = 1) -> dict[str, int | float]:
+        """Do once what asking by these parameters needs beforehand, such as choosing probes for a wanted recall.
+
+        The engine remembers the outcome; `search` calls this itself where nobody did before.
+
+        Args:
+            k: Length of the lists that will be asked for, 1 to n.
+            query: The engine's query parameters.
+            threads: Threads to use.
+
+        Returns:
+            What was chosen, by name; empty where nothing is to be chosen.
+
+        Raises:
+            SearchError: If k or the parameters do not fit this index.
+        """
+        return {}
+
     def derived(self) -> dict[str, int | float | str]:
-        """What the engine derived from its parameters, such as the number of hash functions."""
-        ...
+        """What the engine derived from its build parameters, such as the number of hash functions."""
+        return {}
 
     def candidates(self, queries: np.ndarray, query: Any) -> np.ndarray | None:
         """(q,) int64: how many different rows are examined for each query; None where that has no meaning."""
-        ...
+        return None
 
 
 @dataclasses.dataclass(frozen=True)
@@ -85,6 +107,24 @@ def refuse(place: str, faults: list[str]) -> None:
     """
     if faults:
         raise SearchError(f"{place}: " + " ".join(faults))
+
+
+def range_faults(params: Any, **ranges: tuple[int | float, int | float | None]) -> list[str]:
+    """One fault for each named field of ``params`` that lies outside its range (lowest, highest or None)."""
+    faults = []
+    for name, (low, high) in ranges.items():
+        value = getattr(params, name)
+        if not low <= value <= (float("inf") if high is None else high):
+            allowed = f"{low} or more" if high is None else f"{low} to {high}"
+            faults.append(f"{name} = {value}; allowed: {allowed}. {'Raise' if value < low else 'Lower'} it.")
+    return faults
+
+
+def missing_package(name: str) -> str | None:
+    """That an optional package is not installed, with the remedy; None when it is."""
+    if importlib.util.find_spec(name) is not None:
+        return None
+    return f"the package {name} is not installed. Run `pip install 'ris-bench[engines]'`, or take another engine."
 
 
 def check_vectors(place: str, vectors: np.ndarray) -> None:

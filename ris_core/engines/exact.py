@@ -1,26 +1,37 @@
-"""Exact neighbours by faiss: the truth that every other engine is measured against."""
+"""Exact neighbours by faiss, or by torch on a GPU: the truth that every other engine is measured against."""
 
-import contextlib
 import dataclasses
-from collections.abc import Iterator
+from typing import Protocol
 
 import faiss
 import numpy as np
 
-from ris_core.engines.contract import EngineKind, check_build, check_search
+from ris_core.engines.contract import Engine, EngineKind, check_build, check_search
+from ris_core.engines.faiss_kernels import faiss_threads, squared_distances, take_nearest
+
+DEVICES = ("cpu", "cuda")
 
 _BLOCK_QUERIES = 1024  # Ctrl-C gets through between two blocks; larger ones are no faster
-_SPARE = 16  # neighbours asked for beyond k, so that small errors of faiss' distances do not matter
+_SPARE = 16  # neighbours asked for beyond k, so that small errors of the first distances do not matter
 _DIRECT_QUERIES = 16  # so few queries at once faiss compares by plain differences
+_SPARE_DEVICE_BYTES = 2**30  # more than torch's blocks take beside the vectors
 
 
 @dataclasses.dataclass(frozen=True)
 class ExactParams:
-    """Exact search has nothing to build."""
+    """Exact search has nothing to build.
+
+    Attributes:
+        device: ``"cpu"``, where faiss reads the vectors in place, or ``"cuda"``: torch, with a copy of them on the GPU.
+    """
+
+    device: str = "cpu"
 
     def faults(self, n: int, d: int) -> list[str]:
-        """None: any base can be searched."""
-        return []
+        """See `ris_core.engines.contract.Params`. Any base can be searched on the CPU."""
+        if self.device not in DEVICES:
+            return [f"device = {self.device!r}; allowed: {', '.join(DEVICES)}."]
+        return [] if self.device == "cpu" else _cuda_faults(n, d)
 
 
 @dataclasses.dataclass(frozen=True)
@@ -32,24 +43,64 @@ class ExactQuery:
         return []
 
 
-class Exact:
-    """Compares each query with every vector, without a copy of them.
+class Vectors(Protocol):
+    """The base as exact search reads it."""
 
-    The search is that of faiss' ``IndexFlatL2``, which would copy the base; its function ``knn`` does not.
+    def __len__(self) -> int:
+        """Number of vectors."""
+        ...
 
-    For batches faiss computes |x|^2 + |y|^2 - 2xy by a matrix product: fast, but the digits that vectors far from
-    the origin share are lost. So some neighbours more than k are asked for and their distances computed again as
-    sums of squared differences. A query whose k-th distance then lies within faiss' error of the last one that
-    faiss returned is searched once more without the product. The answer is sorted by distance, equal ones by row;
-    which of several vectors tied at rank k are left out is faiss' choice.
-    """
+    def nearest(self, queries: np.ndarray, k: int, *, is_direct: bool) -> tuple[np.ndarray, np.ndarray]:
+        """The k nearest rows, (q, k) int64, and their squared Euclidean distances, (q, k) float32.
+
+        Args:
+            queries: (q, d) float32; at most 16 when ``is_direct``.
+            k: 1 to n.
+            is_direct: By sums of squared differences; else in the fastest way, which may lose digits.
+        """
+        ...
+
+    def squared_distances(self, queries: np.ndarray, rows: np.ndarray) -> np.ndarray:
+        """(q, k) float32 distances of each query to its rows, as sums of squared differences."""
+        ...
+
+
+class FaissVectors:
+    """The base in place: faiss' ``IndexFlatL2`` would copy it, its function ``knn`` does not."""
 
     def __init__(self, base: np.ndarray) -> None:
         self._base = base
 
+    def __len__(self) -> int:
+        return len(self._base)
+
+    def nearest(self, queries: np.ndarray, k: int, *, is_direct: bool) -> tuple[np.ndarray, np.ndarray]:
+        """See `Vectors`; faiss takes the direct way by itself for few queries."""
+        distances, rows = faiss.knn(queries, self._base, k)
+        return rows, distances
+
+    def squared_distances(self, queries: np.ndarray, rows: np.ndarray) -> np.ndarray:
+        """See `Vectors`."""
+        return squared_distances(queries, self._base, rows)
+
+
+class Exact(Engine):
+    """Compares each query with every vector.
+
+    For batches faiss computes |x|^2 + |y|^2 - 2xy by a matrix product: fast, but the digits that vectors far from
+    the origin share are lost. So some neighbours more than k are asked for and their distances computed again as
+    sums of squared differences. A query whose k-th distance then lies within the product's error of the last one that
+    it returned is searched once more without the product. The answer is sorted by distance, equal ones by row;
+    which of several vectors tied at rank k are left out is the library's choice. Torch on a GPU goes the same way.
+    """
+
+    def __init__(self, vectors: Vectors, d: int) -> None:
+        self._vectors = vectors
+        self._shape = (len(vectors), d)
+
     def search(self, queries: np.ndarray, k: int, query: ExactQuery, threads: int = 1) -> tuple[np.ndarray, np.ndarray]:
-        """See `ris_core.engines.contract.Engine`. Memory beyond the answer: some ten megabytes."""
-        check_search("exact", queries, k, self._base.shape, threads)
+        """See `ris_core.engines.contract.Engine`. Memory beyond the answer: some ten megabytes on the CPU."""
+        check_search("exact", queries, k, self._shape, threads)
         rows = np.empty((len(queries), k), np.int64)
         distances = np.empty((len(queries), k), np.float32)
         with faiss_threads(threads):
@@ -62,13 +113,12 @@ class Exact:
         return rows, distances
 
     def _nearest(self, queries: np.ndarray, k: int) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
-        """Rows and distances, both (q, k), and for each query whether faiss' errors cannot have cost it a row."""
-        n = len(self._base)
-        approximate, found = faiss.knn(queries, self._base, min(n, k + _SPARE))
-        exact = squared_distances(queries, self._base, found)
-        order = np.lexsort((found, exact))[:, :k]
-        rows, distances = (np.take_along_axis(values, order, axis=1) for values in (found, exact))
-        if found.shape[1] == n or len(queries) <= _DIRECT_QUERIES:
+        """Rows and distances, both (q, k), and for each query whether lost digits cannot have cost it a row."""
+        n, is_direct = len(self._vectors), len(queries) <= _DIRECT_QUERIES
+        found, approximate = self._vectors.nearest(queries, min(n, k + _SPARE), is_direct=is_direct)
+        exact = self._vectors.squared_distances(queries, found)
+        rows, distances = take_nearest(found, exact, k)
+        if found.shape[1] == n or is_direct:
             return rows, distances, np.ones(len(queries), bool)
         error = 2 * np.abs(approximate - exact).max()  # twice the largest of many: what was not returned had no more
         return rows, distances, approximate[:, -1] - error >= distances[:, -1]
@@ -77,44 +127,39 @@ class Exact:
         """0: there is nothing beside the vectors."""
         return 0
 
-    def derived(self) -> dict[str, int | float | str]:
-        """Nothing is derived."""
-        return {}
-
     def candidates(self, queries: np.ndarray, query: ExactQuery) -> np.ndarray:
         """All rows, for every query."""
-        return np.full(len(queries), len(self._base), np.int64)
-
-
-def squared_distances(queries: np.ndarray, base: np.ndarray, rows: np.ndarray) -> np.ndarray:
-    """(q, k) float32 squared Euclidean distances of each query to its rows of the base, by faiss' SIMD kernel.
-
-    Args:
-        queries: (q, d) float32, C-contiguous.
-        base: (n, d) float32, C-contiguous.
-        rows: (q, k) int64 rows of the base, 0 to n - 1.
-    """
-    distances = np.empty(rows.shape, np.float32)
-    pointers = (faiss.swig_ptr(array) for array in (distances, queries, base, rows))
-    faiss.fvec_L2sqr_by_idx(*pointers, queries.shape[1], *rows.shape)  # type: ignore[attr-defined, unused-ignore]
-    return distances
-
-
-@contextlib.contextmanager
-def faiss_threads(threads: int) -> Iterator[None]:
-    """Let faiss use that many threads within the block, and as many as before after it."""
-    before = faiss.omp_get_max_threads()
-    faiss.omp_set_num_threads(threads)
-    try:
-        yield
-    finally:
-        faiss.omp_set_num_threads(before)
+        return np.full(len(queries), len(self._vectors), np.int64)
 
 
 def build_exact(base: np.ndarray, params: ExactParams, threads: int = 1) -> Exact:
-    """Index of exact search over the base, which is neither copied nor read."""
+    """Index of exact search over the base, which on the CPU is neither copied nor read.
+
+    Raises:
+        SearchError: If the base or the parameters are impossible, or there is no GPU that holds the vectors.
+    """
     check_build("exact", base, params, threads)
-    return Exact(base)
+    return Exact(FaissVectors(base) if params.device == "cpu" else _on_device(base, params.device), base.shape[1])
+
+
+def _on_device(base: np.ndarray, device: str) -> Vectors:
+    from ris_core.engines.torch_vectors import TorchVectors  # here: who searches on the CPU need not load torch
+
+    return TorchVectors(base, device)
+
+
+def _cuda_faults(n: int, d: int) -> list[str]:
+    import torch  # here: see above
+
+    if not torch.cuda.is_available():
+        return ["device = 'cuda': PyTorch sees no CUDA device here. Set device to 'cpu'."]
+    need, free = 4 * n * (d + 1) + _SPARE_DEVICE_BYTES, torch.cuda.mem_get_info()[0]
+    if need <= free:
+        return []
+    return [
+        f"device = 'cuda': {n} vectors of {d} dimensions need {need / 2**30:.1f} GiB on the GPU; "
+        f"{free / 2**30:.1f} GiB are free. Set device to 'cpu', or index fewer."
+    ]
 
 
 def theoretical_bytes(n: int, d: int, params: ExactParams) -> int:

@@ -2,7 +2,8 @@
 
 Source: Andoni, Indyk, Laarhoven, Razenshteyn, Schmidt 2015, Practical and Optimal LSH for Angular Distance,
 arXiv:1509.02897; https://github.com/FALCONN-LIB/FALCONN. Differs from its Python wrapper: many queries a call,
-one query object a thread, no copy of the base, squared Euclidean distances returned. The answers are the same.
+one query object a thread, no copy of the base, squared Euclidean distances returned; the loop over candidates in search
+is ours and fetches points ahead, with FALCONN's own distances and heap. The answers are the same, ties included.
 """
 
 import dataclasses
@@ -12,7 +13,7 @@ import numpy as np
 import psutil
 
 from ris_core import native
-from ris_core.engines.contract import EngineKind, check_build, check_search, refuse
+from ris_core.engines.contract import Engine, EngineKind, check_build, check_search, refuse
 
 FAMILIES = ("cross_polytope", "hyperplane")
 STORAGES = ("bit_packed", "flat", "linear_probing", "stl")
@@ -133,7 +134,7 @@ class FalconnQuery:
         return faults
 
 
-class Falconn:
+class Falconn(Engine):
     """FALCONN's tables over a base that is neither copied nor to be changed.
 
     Queries may come from several threads at once. Each thread that searches costs about four bytes a vector.
@@ -218,7 +219,11 @@ class Falconn:
         return _split(self._index.near(queries, threshold, threads=threads, **self._probing(query)))
 
     def statistics(self) -> dict[str, int | float]:
-        """FALCONN's averages a query since the last reset: seconds by phase, candidates, unique candidates."""
+        """FALCONN's averages a query since the last reset: seconds by phase, candidates, unique candidates.
+
+        Queries of every kind count. ``distance_s`` of a search is the time in our loop over candidates, which FALCONN
+        does not see; ``total_query_s`` includes it, but not the copying of queries and answers.
+        """
         statistics: dict[str, int | float] = self._index.statistics()
         return statistics
 

@@ -1,4 +1,4 @@
-"""The compiled part: FALCONN's tables behind a batched interface (see the C++ files beside this one)."""
+"""The compiled part: FALCONN behind a batched interface, and our own LSH (see the C++ files beside this one)."""
 
 import importlib
 from typing import Any
@@ -29,6 +29,20 @@ def falconn_unavailable() -> str | None:
         )
     return None
 
+
+def crosspolytope_unavailable() -> str | None:
+    """Why the engine crosspolytope cannot run here, with the remedy; None when it can."""
+    if _native is None:
+        return f"the compiled extension cannot be loaded ({_failure}). Run `pip install .` in the repository."
+    return None
+
+
+if crosspolytope_unavailable() is None:
+    CrosspolytopeIndex = _native.CrosspolytopeIndex
+    CrosspolytopeSettings = _native.CrosspolytopeSettings
+    ForeignBaseError = _native.ForeignBaseError
+    IndexFileError = _native.IndexFileError
+    crosspolytope_paths = _native.crosspolytope_paths
 
 if falconn_unavailable() is None:
     FalconnIndex = _native.FalconnIndex

@@ -204,7 +204,8 @@ void bind_falconn(nb::module_& m) {
              bool unique) { return self.candidates(queries, unique, {probes, max_candidates, threads}); },
           "queries"_a.noconvert(), "probes"_a, "max_candidates"_a = -1, "threads"_a = 1, "unique"_a = true,
           "Candidates in the order of the probing sequence: offsets (q + 1) and rows, both int64.")
-      .def("statistics", &BoundIndex::statistics, "FALCONN's averages over all queries since the last reset.")
+      .def("statistics", &BoundIndex::statistics,
+           "FALCONN's averages over all queries since the last reset, the time of our own loop included.")
       .def("reset_statistics", &BoundIndex::reset_statistics);
 
   m.def(

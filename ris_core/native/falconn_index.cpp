@@ -6,6 +6,7 @@
 
 #include <algorithm>
 #include <atomic>
+#include <chrono>
 #include <cmath>
 #include <exception>
 #include <limits>
@@ -14,6 +15,7 @@
 #include <system_error>
 #include <thread>
 
+#include "falconn_nearest.h"
 #include "instructions.h"
 
 namespace ris {
@@ -24,7 +26,8 @@ using Points = falconn::PlainArrayPointSet<float>;
 using Table = falconn::LSHNearestNeighborTable<Vector, std::int32_t>;
 using Query = falconn::LSHNearestNeighborQuery<Vector, std::int32_t>;
 
-constexpr std::int64_t kQueriesAtOnce = 16;  // taken by a thread at a time: few enough to share the last ones evenly
+using Euclidean = falconn::core::EuclideanDistanceDense<float>;
+using NegativeProduct = falconn::core::CosineDistanceDense<float>;
 
 template <typename Value>
 struct Choice {
@@ -110,37 +113,53 @@ FalconnSettings falconn_default_settings(std::int64_t n, std::int64_t dimension,
   return settings;
 }
 
-// FALCONN's query objects hold scratch memory (marks of seen points, rotated copies of the query), so each may serve
-// one thread at a time. They are costly to make (4 bytes a point), hence kept and lent.
+// What one thread searches with: FALCONN's query object, which holds marks of seen points and rotated copies of the
+// query, and the memory of our own loop. Costly to make (4 bytes a point), hence kept and lent.
+struct Searcher {
+  std::unique_ptr<Query> query;
+  Vector vector;  // FALCONN takes no view: the query is copied, as its own wrapper does
+  Candidates candidates;
+  NearestHeap heap;
+  double distance_s = 0;  // spent in our loop since the last reset
+};
+
 struct FalconnIndex::Tables {
   std::unique_ptr<Table> table;
   mutable std::mutex mutex;
-  mutable std::vector<std::unique_ptr<Query>> idle;
+  mutable std::vector<std::unique_ptr<Searcher>> idle;
 
-  std::unique_ptr<Query> borrow(const FalconnProbing& probing) const {
-    std::unique_ptr<Query> query;
+  std::unique_ptr<Searcher> borrow(const FalconnProbing& probing) const {
+    std::unique_ptr<Searcher> searcher;
     {
       const std::lock_guard<std::mutex> lock(mutex);
       if (!idle.empty()) {
-        query = std::move(idle.back());
+        searcher = std::move(idle.back());
         idle.pop_back();
       }
     }
-    if (!query) return table->construct_query_object(probing.probes, probing.max_candidates);
-    query->set_num_probes(probing.probes);
-    query->set_max_num_candidates(probing.max_candidates);
-    return query;
+    if (!searcher) {
+      searcher = std::make_unique<Searcher>();
+      searcher->query = table->construct_query_object(probing.probes, probing.max_candidates);
+    }
+    searcher->query->set_num_probes(probing.probes);
+    searcher->query->set_max_num_candidates(probing.max_candidates);
+    return searcher;
   }
 
-  void give_back(std::unique_ptr<Query> query) const {
+  void give_back(std::unique_ptr<Searcher> searcher) const {
     const std::lock_guard<std::mutex> lock(mutex);
-    idle.push_back(std::move(query));
+    idle.push_back(std::move(searcher));
   }
 };
 
 FalconnIndex::FalconnIndex(const float* base, std::int64_t n, std::int64_t dimension, const FalconnSettings& settings,
                            std::int64_t threads)
-    : base_(base), n_(n), dimension_(dimension), tables_(settings.tables), falconn_(std::make_unique<Tables>()) {
+    : base_(base),
+      n_(n),
+      dimension_(dimension),
+      tables_(settings.tables),
+      distance_(settings.distance),
+      falconn_(std::make_unique<Tables>()) {
   Points points;  // read while the tables are set up only; the tables keep the pointer to the data
   points.data = base;
   points.num_points = n;
@@ -153,7 +172,7 @@ FalconnIndex::FalconnIndex(const float* base, std::int64_t n, std::int64_t dimen
 
 FalconnIndex::~FalconnIndex() = default;
 
-// Calls work(query object, query vector, number of the query) for every query, shared among the threads.
+// Calls work(searcher, number of the query) for every query, which it finds in the searcher, shared among the threads.
 template <typename Work>
 void FalconnIndex::for_each_query(const float* queries, std::int64_t q, const FalconnProbing& probing,
                                   Work work) const {
@@ -162,22 +181,19 @@ void FalconnIndex::for_each_query(const float* queries, std::int64_t q, const Fa
   std::mutex failure_mutex;
   const auto run = [&] {
     try {
-      std::unique_ptr<Query> query = falconn_->borrow(probing);
-      Vector vector(dimension_);  // FALCONN takes no view: the query is copied, as its own wrapper does
-      for (std::int64_t first; (first = next.fetch_add(kQueriesAtOnce)) < q;) {
-        for (std::int64_t i = first; i < std::min(q, first + kQueriesAtOnce); ++i) {
-          std::copy_n(queries + i * dimension_, dimension_, vector.data());
-          work(*query, vector, i);
-        }
+      std::unique_ptr<Searcher> searcher = falconn_->borrow(probing);
+      for (std::int64_t i; (i = next.fetch_add(1)) < q;) {
+        searcher->vector = Eigen::Map<const Vector>(queries + i * dimension_, dimension_);
+        work(*searcher, i);
       }
-      falconn_->give_back(std::move(query));
+      falconn_->give_back(std::move(searcher));
     } catch (...) {  // an exception must not leave a thread; the first one is thrown again below
       const std::lock_guard<std::mutex> lock(failure_mutex);
       if (!failure) failure = std::current_exception();
       next = q;
     }
   };
-  const std::int64_t useful = std::min(probing.threads, (q + kQueriesAtOnce - 1) / kQueriesAtOnce);
+  const std::int64_t useful = std::min(probing.threads, q);
   std::vector<std::thread> others;
   try {
     for (std::int64_t i = 1; i < useful; ++i) others.emplace_back(run);
@@ -191,16 +207,20 @@ void FalconnIndex::for_each_query(const float* queries, std::int64_t q, const Fa
 
 void FalconnIndex::search(const float* queries, std::int64_t q, std::int64_t k, const FalconnProbing& probing,
                           std::int64_t* rows, float* distances) const {
-  for_each_query(queries, q, probing, [&](Query& query, const Vector& vector, std::int64_t i) {
-    thread_local std::vector<std::int32_t> found;
-    query.find_k_nearest_neighbors(vector, k, &found);
-    const std::int64_t count = found.size();  // may be less than k
+  const bool is_euclidean = distance_ == "euclidean_squared";
+  for_each_query(queries, q, probing, [&](Searcher& s, std::int64_t i) {
+    s.query->get_unique_candidates(s.vector, &s.candidates);
+    const auto start = std::chrono::steady_clock::now();
+    const std::int64_t count = is_euclidean ? find_nearest<Euclidean>(s.vector, base_, s.candidates, k, s.heap)
+                                            : find_nearest<NegativeProduct>(s.vector, base_, s.candidates, k, s.heap);
+    s.distance_s += std::chrono::duration<double>(std::chrono::steady_clock::now() - start).count();
     for (std::int64_t j = 0; j < count; ++j) {
-      rows[i * k + j] = found[j];
-      distances[i * k + j] =
-          squared_distance(vector.data(), base_ + std::int64_t{found[j]} * dimension_, dimension_);
+      const auto& found = s.heap.get_data()[count - 1 - j];
+      const float* point = base_ + std::int64_t{found.data} * dimension_;
+      rows[i * k + j] = found.data;
+      distances[i * k + j] = is_euclidean ? -found.key : squared_distance(s.vector.data(), point, dimension_);
     }
-    std::fill(rows + i * k + count, rows + (i + 1) * k, -1);
+    std::fill(rows + i * k + count, rows + (i + 1) * k, -1);  // there may be fewer candidates than k
     std::fill(distances + i * k + count, distances + (i + 1) * k, std::numeric_limits<float>::infinity());
   });
 }
@@ -222,8 +242,8 @@ RaggedRows join(const std::vector<std::vector<std::int32_t>>& lists) {
 RaggedRows FalconnIndex::near(const float* queries, std::int64_t q, float threshold,
                               const FalconnProbing& probing) const {
   std::vector<std::vector<std::int32_t>> lists(q);
-  for_each_query(queries, q, probing, [&](Query& query, const Vector& vector, std::int64_t i) {
-    query.find_near_neighbors(vector, threshold, &lists[i]);
+  for_each_query(queries, q, probing, [&](Searcher& s, std::int64_t i) {
+    s.query->find_near_neighbors(s.vector, threshold, &lists[i]);
   });
   return join(lists);
 }
@@ -231,11 +251,11 @@ RaggedRows FalconnIndex::near(const float* queries, std::int64_t q, float thresh
 RaggedRows FalconnIndex::candidates(const float* queries, std::int64_t q, bool is_unique,
                                     const FalconnProbing& probing) const {
   std::vector<std::vector<std::int32_t>> lists(q);
-  for_each_query(queries, q, probing, [&](Query& query, const Vector& vector, std::int64_t i) {
+  for_each_query(queries, q, probing, [&](Searcher& s, std::int64_t i) {
     if (is_unique) {
-      query.get_unique_candidates(vector, &lists[i]);
+      s.query->get_unique_candidates(s.vector, &lists[i]);
     } else {
-      query.get_candidates_with_duplicates(vector, &lists[i]);
+      s.query->get_candidates_with_duplicates(s.vector, &lists[i]);
     }
   });
   return join(lists);
@@ -244,9 +264,11 @@ RaggedRows FalconnIndex::candidates(const float* queries, std::int64_t q, bool i
 FalconnStatistics FalconnIndex::statistics() const {
   const std::lock_guard<std::mutex> lock(falconn_->mutex);
   falconn::QueryStatistics sum;
-  for (const auto& query : falconn_->idle) {
-    falconn::QueryStatistics of_one = query->get_query_statistics();
+  for (const auto& searcher : falconn_->idle) {
+    falconn::QueryStatistics of_one = searcher->query->get_query_statistics();
     of_one.convert_to_totals();
+    of_one.average_distance_time += searcher->distance_s;  // FALCONN does not see our loop
+    of_one.average_total_query_time += searcher->distance_s;
     sum.add_totals(of_one);
   }
   sum.compute_averages();
@@ -257,7 +279,10 @@ FalconnStatistics FalconnIndex::statistics() const {
 
 void FalconnIndex::reset_statistics() {
   const std::lock_guard<std::mutex> lock(falconn_->mutex);
-  for (auto& query : falconn_->idle) query->reset_query_statistics();
+  for (auto& searcher : falconn_->idle) {
+    searcher->query->reset_query_statistics();
+    searcher->distance_s = 0;
+  }
 }
 
 }  // namespace ris

@@ -33,7 +33,7 @@ struct FalconnHashes {
   std::int64_t last_cp_dimension;  // 0 for hyperplanes
 };
 
-// Averages over all queries since the last reset, as FALCONN keeps them.
+// Averages over all queries since the last reset, as FALCONN keeps them; distances are timed by our own loop.
 struct FalconnStatistics {
   double total_query_s, lsh_s, hash_table_s, distance_s;
   double candidates, unique_candidates;
@@ -88,6 +88,7 @@ class FalconnIndex {
   std::int64_t n_;
   std::int64_t dimension_;
   std::int64_t tables_;
+  std::string distance_;
   std::unique_ptr<Tables> falconn_;
 };
 

@@ -1,5 +1,9 @@
-"""Tables of an imaginary run, written as `bench.tables.table` writes them: no stage has to run to draw a page."""
+"""Tables of imaginary runs, written as `bench.tables.table` writes them: no stage has to run to draw a page.
 
+Long because pytest shares fixtures through this file alone: one run over backbones, one over engines and sizes.
+"""
+
+import itertools
 import shutil
 from collections.abc import Callable
 from pathlib import Path
@@ -10,10 +14,14 @@ import pandas as pd
 import pytest
 
 from bench.results import BuildResult, QueryResult, RunRecord, write_result, write_run
+from bench.tables.cheapest_table import cheapest_table
 from bench.tables.difference_table import difference_table
+from bench.tables.difficulty_table import DataFacts
+from bench.tables.growth_table import growth_points, growth_table
 from bench.tables.provenance_table import provenance_table
+from bench.tables.rank_table import rank_table
 from bench.tables.ranking import ranking_table
-from bench.tables.table import typed, write_table
+from bench.tables.table import build_tables, typed, write_table
 from bench.tables.table_schemas import SCHEMAS
 
 BACKBONES = {"tiny": 0.86, "mini": 0.74, "colour": 0.62}
@@ -46,6 +54,15 @@ def query_cells(backbones: tuple[str, ...] = tuple(BACKBONES)) -> pd.DataFrame:
     return pd.DataFrame(rows)
 
 
+def sized_cells(sizes: tuple[int, ...] = (1000, 2000, 4000)) -> pd.DataFrame:
+    """The first backbone's cells at several sizes, times growing with n."""
+    cells = query_cells(tuple(BACKBONES)[:1])
+    return pd.concat(
+        [cells.assign(backbone=f"tiny-n{n}", n=n, query_ms_median=cells["query_ms_median"] * n / 4000) for n in sizes],
+        ignore_index=True,
+    )
+
+
 def _cell(backbone: str, engine: tuple, space: str, mode: str, ms: float, recall: float) -> dict:
     name, family, tables, bits, probes = engine
     settings = "-".join(str(part) for part in (family, tables, bits) if part)
@@ -63,6 +80,8 @@ def _cell(backbone: str, engine: tuple, space: str, mode: str, ms: float, recall
         "shorter_than_k_frac": 0.0 if recall > 0.3 else 0.4,
         "query_ms_ci_low": ms * 0.97, "query_ms_ci_high": ms * 1.03,
         "precision_easy": 0.8, "precision_medium": 0.5, "precision_hard": 0.2, "status": "ok", "reason": "",
+        "setting": f"tables={tables} hash_bits={bits} probes_per_table={probes}" if tables else "",
+        "build_setting": f"tables={tables} hash_bits={bits}" if tables else "",
     }  # fmt: skip
 
 
@@ -197,9 +216,14 @@ def write_all(folder: Path) -> Path:
     folder.mkdir(parents=True, exist_ok=True)
     each, mean = precisions()
     cells = typed(query_cells().reindex(columns=list(SCHEMAS["lsh_parameters"])), "lsh_parameters", "")
+    cheapest = typed(cheapest_table(cells), "cheapest_settings", "")
+    sized = typed(sized_cells().reindex(columns=cells.columns), "lsh_parameters", "")
+    points = growth_points(sized)
     frames = {
         "lsh_parameters": cells, "nn_precision": each, "nn_precision_averages": mean,
         "differences": difference_table(searchers(each)), "ranking": ranking_table(cells),
+        "cheapest_settings": cheapest, "engine_ranks": rank_table(cheapest),
+        "growth_points": points, "growth": growth_table(points, sized, pd.DataFrame(columns=["backbone", "set"]), {}),
         "losses": losses(), "runtimes": runtimes(), "models": models(),
         "recall_over_lid": over_lid(), "recall_by_difficulty": by_difficulty(), "query_geometry": geometry(),
         "spatial_leakage": leakage(), "data_hygiene": hygiene(),
@@ -328,3 +352,82 @@ def make_run(tmp_path: Path) -> Callable[..., Path]:
         return folder
 
     return make
+
+
+# Of each engine: kind, build parameters, what they cost to build (s and bytes at n = 50,000, the exponent of n of s),
+# and for each query parameter the recall and the milliseconds of a single query, which grow by the last exponent.
+ENGINES: dict[str, tuple[str, dict[str, Any], tuple, dict[str, list[tuple]], float]] = {
+    "exact": ("exact", {}, (1e-4, 0, 0.1), {"": [(0, 1.0, 2.0)]}, 1.0),
+    "falconn": ("falconn", {"family": "cross_polytope", "tables": 10}, (1.0, 2e6, 1.05),
+                {"probes": [(20, 0.4, 0.3), (200, 0.7, 0.8), (2000, 0.93, 2.6), (8000, 0.97, 6.0)]}, 0.8),
+    "falconn2": ("falconn", {"family": "hyperplane", "tables": 10}, (0.2, 2e6, 1.0),
+                 {"probes": [(20, 0.3, 0.35), (200, 0.6, 0.9), (2000, 0.84, 2.2)]}, 0.85),
+    "crosspolytope": ("crosspolytope", {"family": "cross_polytope", "tables": 8}, (0.2, 8e6, 1.0),
+                      {"recall": [(0.5, 0.505, 0.06), (0.8, 0.803, 0.1), (0.9, 0.902, 0.13), (0.99, 0.991, 0.3)]}, 0.4),
+    "faiss_ivf": ("faiss_ivf", {"lists": 256}, (3.0, 4e5, 1.2),
+                  {"probes": [(1, 0.45, 0.03), (8, 0.83, 0.12), (32, 0.98, 0.4)]}, 0.6),
+    "faiss_hnsw": ("faiss_hnsw", {"links": 32}, (7.0, 1.4e7, 1.15),
+                   {"ef": [(16, 0.75, 0.1), (64, 0.94, 0.17), (256, 0.995, 0.5)]}, 0.2),
+    "hnswlib": ("hnswlib", {"links": 16}, (9.0, 7e6, 1.15), {"ef": [(100, 0.96, 0.19), (200, 0.995, 0.31)]}, 0.1),
+    "faiss_lsh": ("faiss_lsh", {"bits": 512}, (0.4, 3.2e6, 1.0), {"": [(0, 0.64, 0.15)]}, 1.0),
+    "kdtree": ("kdtree", {"leaf": 40}, (0.5, 1e6, 1.1), {"": [(0, 1.0, 20.0)]}, 1.0),
+}  # fmt: skip
+
+
+def engine_results(sizes: tuple[int, ...] = (50_000,), names: tuple[str, ...] = tuple(ENGINES)) -> list[Any]:
+    """Build and query cells of an imaginary run over many engines, each corpus size a backbone, in two processes.
+
+    A batch answers a query in 0.8 of the time, exact search in 0.15. All times lie within one percent.
+    """
+    rng = np.random.default_rng(0)
+    results: list[Any] = []
+    for n in sizes:
+        backbone = f"aerial-n{n}" if len(sizes) > 1 else "aerial"
+        for name in names:
+            kind, params, (build_s, size, build_power), queries, power = ENGINES[name]
+            label = "-".join(v if isinstance(v, str) else f"{k}{v}" for k, v in params.items())
+            place = "/".join(filter(None, (backbone, "falconn" if kind == "falconn" else name, label)))
+            index = {"backbone": backbone, "engine": "falconn" if kind == "falconn" else name, "kind": kind, "n": n,
+                     "d": 384, "params": params, "threads": 1, "other_load_fracs": [0.0, 0.0]}  # fmt: skip
+            seconds = build_s * (n / 50_000) ** build_power * rng.normal(1, 0.005, (2, 1))
+            results.append(BuildResult(f"{place}/build-1t", **index, size_bytes=int(size * n / 50_000),
+                                       build_s=seconds.tolist(), ready_s=[0.0, 0.0]))  # fmt: skip
+            for (key, settings), mode in itertools.product(queries.items(), ("single", "batch")):
+                for value, recall, ms in settings:
+                    speed = {"single": 1.0, "batch": 0.15 if kind == "exact" else 0.8}[mode]
+                    calls = (40, 1.0) if mode == "single" else (3, 40)
+                    scale = ms / 1000 * speed * (n / 50_000) ** power * calls[1]
+                    asked = "/".join(filter(None, (place, f"{key}{value}" if key else "", "corrected", f"{mode}-1t")))
+                    results.append(QueryResult(
+                        asked, **index, query_params={key: value} if key else {}, space="corrected", mode=mode, k=100,
+                        q=40, times_s=(scale * rng.normal(1, 0.003, (2, calls[0]))).tolist(), recall_at_k=[recall] * 40,
+                        chosen={"probes": int(40 * value)} if key == "recall" else {},
+                        prepare_s=[0.3, 0.5] if key == "recall" else [],
+                    ))  # fmt: skip
+    return results
+
+
+def write_engine_tables(
+    folder: Path, sizes: tuple[int, ...] = (50_000,), names: tuple[str, ...] = tuple(ENGINES)
+) -> Path:
+    """The tables of `engine_results`; the k-th neighbour is at 0.8 of unit vectors, random ones at 1.4."""
+    facts = pd.DataFrame({"set": "timed", "stratum": "", "label": "", "lid": np.linspace(5, 15, 40), "tied": False,
+                          "relative_contrast": 1.75, "kth_distance": 0.8})  # fmt: skip
+    results = engine_results(sizes, names)
+    backbones = dict.fromkeys(result.backbone for result in results)
+    notes: dict[str, dict[str, Any]] = {backbone: {"unit_length": True} for backbone in backbones}
+    for name, table in build_tables(results, None, notes, {}, DataFacts(dict.fromkeys(backbones, facts))).items():
+        write_table(table, folder, name)
+    return folder
+
+
+@pytest.fixture(scope="session")
+def engine_tables(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """Tables of many engines on one corpus; do not write here."""
+    return write_engine_tables(tmp_path_factory.mktemp("engines") / "tables")
+
+
+@pytest.fixture(scope="session")
+def growing_tables(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """The same at four sizes; do not write here."""
+    return write_engine_tables(tmp_path_factory.mktemp("growing") / "tables", (50_000, 100_000, 200_000, 400_000))

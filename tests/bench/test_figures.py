@@ -33,6 +33,9 @@ from ris_core.records import Tiles
 
 COUNTS = {
     "recall_over_query_time": "500 queries among 4,000 tiles",
+    "engine_ranks": "n = 4,000, k = 100",
+    "costs_over_recall": "n = 4,000. Each engine in the setting that answers single queries fastest",
+    "growth": "n = 1,000 to 4,000",
     "build_and_query_time": "4,000 tiles; 500 queries",
     "query_slip": "500 queries",
     "ranking": "3 data sets (500 single queries among 4,000 tiles",
@@ -84,6 +87,9 @@ def test_axes_name_what_they_measure(figures: dict[str, Figure], name: str) -> N
     labels = {ax.get_xlabel() for ax in figure.axes} | {ax.get_ylabel() for ax in figure.axes}
     expected = {
         "recall_over_query_time": {"recall@100", "time per query (ms, log scale)"},
+        "engine_ranks": {"recall@100"},
+        "costs_over_recall": {"recall@100 of at least", "s (log scale)", "MiB (log scale)"},
+        "growth": {"vectors n (log scale)", "ms (log scale)", "s (log scale)", "MiB (log scale)"},
         "build_and_query_time": {"build time (ms, log scale)", "time per query (ms, log scale)"},
         "query_slip": {"recall@100"},
         "ranking": set(),

@@ -15,7 +15,7 @@ def run(run_folder: Path) -> Path:
     suite = json.loads(json.dumps(record.suite))
     suite.setdefault("corpus", {}).update(source="/home/secret/ortho.tif", labels="/home/secret/labels.csv")
     suite["corpus"]["queries"] = "/home/secret/queries.npy"
-    suite["judge"] = {"qrels": "/home/secret/mine.qrels"}
+    suite["judge"] = {"qrels": "/home/secret/mine.qrels", "queries": "/home/secret/queries.csv"}
     (run_folder / "failures").mkdir()
     (run_folder / "failures" / "cell.txt").write_text("in /home/secret", encoding="utf-8")
     (run_folder / "benchmark-2.json").write_text('"/home/secret"', encoding="utf-8")

@@ -266,6 +266,14 @@ def test_vectors_are_no_tiles(run_folder: Path) -> None:
     assert " 4,000 vectors; " in (run_folder / "tables" / "lsh_parameters.md").read_text()
 
 
+def test_sizes_of_synthetic_vectors_are_told(run_folder: Path) -> None:
+    record, results = read_run(run_folder), read_results(run_folder)
+    record.suite["corpus"]["source"] = "synthetic"
+    small = dataclasses.replace(results[0], n=1000)
+    assert "on 4,000 vectors of 0 dimensions from synthetic" in compared_words(record, results[:1])
+    assert "on 1,000 to 4,000 vectors of" in compared_words(record, [*results, small])
+
+
 def test_compared_words_hide_where_a_corpus_lies(run_folder: Path) -> None:
     record, results = read_run(run_folder), read_results(run_folder)
     record.suite["corpus"]["source"] = "/home/someone/secret/ortho.tif"

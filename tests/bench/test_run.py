@@ -272,8 +272,30 @@ def test_index_that_is_slow_to_build_is_built_in_one_process_for_all_its_cells(d
     assert isinstance(batch, QueryResult)
     assert len(single.times_s) == len(batch.times_s) == 1
     builders = (desk / "builds").read_text(encoding="utf-8").split()
-    assert len(builders) == 3  # the warm-up and the timed round, and one for the memory
-    assert len(set(builders)) == 2
+    assert len(builders) == 1  # its first build is timed, answers every cell and has its memory read
+    assert build.memory["vector_bytes"] == build.memory["disk_bytes"] == 40 * 6 * 4
+    assert build.memory["size_bytes"] == 0
+    assert (desk / "prepared").read_text(encoding="utf-8") == "6 1\n"  # once, before the first of its cells
+    assert single.chosen == batch.chosen == {"probes": 18}
+    assert single.prepare_s == batch.prepare_s != []
+
+
+def test_what_an_engine_chose_before_the_clock_is_told_with_its_seconds(desk: Path, trouble: Callable) -> None:
+    trouble("nothing")
+    assert main(["run", "small.toml", "--set", "engine.trouble.ghost=false", "-k", "trouble"]) == 0
+    for row in read_results(only_run(desk)):
+        if isinstance(row, QueryResult):
+            assert row.chosen == {"probes": 18}
+            assert len(row.prepare_s) == row.processes == 2
+    assert (desk / "prepared").read_text(encoding="utf-8") == "6 1\n" * 4  # never for the build cell
+
+
+def test_preparation_that_fails_is_a_failed_row_of_its_query_cells(desk: Path, trouble: Callable) -> None:
+    trouble("promise too much")
+    assert main(["run", "small.toml", "--set", "engine.trouble.ghost=false", "-k", "trouble"]) == 1
+    build, *asked = read_results(only_run(desk))
+    assert build.status == "ok"
+    assert [(row.status, row.reason) for row in asked] == [("failed", "a recall of 0.9 is out of reach.")] * 2
 
 
 def test_kept_process_that_dies_between_cells_is_made_anew(

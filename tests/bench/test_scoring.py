@@ -90,6 +90,17 @@ def test_judged_queries_are_scored_by_hand(base: Base) -> None:
     assert found.score_judged_recall(exact_rows(base, found.judged, K + 1)) == [1.0, 1.0]
 
 
+def test_what_people_are_still_to_judge_has_answers_and_no_precision(base: Base) -> None:
+    undecided = dataclasses.replace(judged(), relevant=np.zeros((2, N), bool), is_decided=False)
+    found = scorer(base, undecided, exclude=("self", "overlap"))
+    assert found.judged is not None
+    scores, hits, _ = found.judge(exact_rows(base, found.judged, found.judged_depth))
+    assert scores == {}
+    assert hits.ids.tolist() == [[103, 105], [107, 109]]
+    rows = exact_rows(base, found.judged, found.judged_depth + 2)
+    assert found.score_without("overlap", exact_rows(base, base.timed, found.depth + 2), rows)[1] == {}
+
+
 def test_overlapping_tiles_go_from_truth_and_answers(base: Base) -> None:
     found = scorer(base, judged(), exclude=("self", "overlap"))
     (how,) = found.excluded

@@ -5,7 +5,8 @@ import numpy as np
 import pandas as pd
 import pytest
 
-from bench.report.sentences import evidence, key_results, p_words, percent, signed, times_words
+from bench.report.sentences import evidence, key_results, p_words, signed
+from bench.tables.cheapest_table import cheapest_table
 from bench.tables.table import read_table, write_table
 
 MINUS = "\N{MINUS SIGN}"
@@ -50,18 +51,6 @@ def test_what_rounds_to_zero_has_no_sign() -> None:
     assert [signed(value) for value in (0.004, -0.004, 0.006, -0.006)] == ["0.00", "0.00", "+0.01", f"{MINUS}0.01"]
 
 
-def timed(ms: float, low: float = np.nan, high: float = np.nan) -> pd.Series:
-    return pd.Series({"query_ms_median": ms, "query_ms_ci_low": low, "query_ms_ci_high": high})
-
-
-def test_times_differ_only_where_their_intervals_lie_apart() -> None:
-    exact = timed(2.0, 1.9, 2.1)
-    assert times_words(exact, timed(0.5, 0.4, 0.6)) == "Exact search takes 2 ms [1.9 ms, 2.1 ms], 4.0 times as long"
-    assert times_words(exact, timed(8.0, 7.5, 9.0)).endswith("only 0.25 of that: exact search is faster here")
-    assert times_words(exact, timed(1.8, 1.5, 1.95)).endswith("the intervals overlap, no difference in time is shown")
-    assert times_words(exact, timed(0.5)).endswith("without intervals no difference is called")
-
-
 def found_about(tables: Path, word: str) -> str:
     return " ".join(finding.text for finding in key_results(tables) if word in finding.about)
 
@@ -103,6 +92,7 @@ def test_nothing_is_called_where_the_table_calls_nothing(tables: Path) -> None:
         change_differences(tables, family, p_holm=1.0, verdict="no difference shown")
     cells = read_table(tables / "lsh_parameters.csv").assign(query_ms_ci_low=0.001, query_ms_ci_high=1000.0)
     write_table(cells, tables, "lsh_parameters")
+    write_table(cheapest_table(cells), tables, "cheapest_settings")
     text = all_sentences(tables)
     for word in ("higher", "lower in", "beats", "falls short", "faster", "times as long"):
         assert word not in text
@@ -171,28 +161,6 @@ def test_ranking_is_told_with_data_sets_and_what_they_can_tell(tables: Path) -> 
     assert "All can be told apart except exact and pq" in found_about(tables, "Engines over")
 
 
-def test_sentences_name_fastest_good_setting_or_say_there_is_none(tables: Path) -> None:
-    cells = read_table(tables / "lsh_parameters.csv")
-    here = (cells["backbone"] == "tiny") & (cells["mode"] == "single") & (cells["space"] == "corrected")
-    good = cells[here & (cells["engine"] == "falconn") & (cells["recall"] >= 0.9)]
-    fastest = good.loc[good["query_ms_median"].idxmin()]
-    text = found_about(tables, "Search: single queries")
-    assert f"{fastest['tables']} tables, 12 bits, {fastest['probes_per_table']} probes per table" in text
-    assert "Exact search takes 2.1 ms [2.04 ms, 2.16 ms]" in text
-    assert text.endswith("times as long.")
-
-    cells["recall"] = cells["recall"].where(cells["engine"] == "exact", 0.5)
-    write_table(cells, tables, "lsh_parameters")
-    assert "no setting finds 90 % of the exact neighbours" in found_about(tables, "Search: single queries")
-
-
-def test_sentences_admit_that_exact_search_is_faster(tables: Path) -> None:
-    cells = read_table(tables / "lsh_parameters.csv")
-    cells.loc[cells["engine"] == "exact", ["query_ms_median", "query_ms_ci_low", "query_ms_ci_high"]] = 0.001
-    write_table(cells, tables, "lsh_parameters")
-    assert "exact search is faster here" in found_about(tables, "Search: single queries")
-
-
 def test_own_tiles_that_exact_search_misses_are_told(tables: Path) -> None:
     assert "Own tiles missed" not in str(key_results(tables))
     cells = read_table(tables / "lsh_parameters.csv")
@@ -218,11 +186,6 @@ def test_harness_own_share_is_the_largest_of_any_cell(tables: Path) -> None:
     cells.loc[single.idxmax(), "query_ms_median"] = 0.02  # the fastest: 5 % of it are the harness' own
     write_table(cells, tables, "lsh_parameters")
     assert "single: 1 µs of a query, at most 5 % of a measured time" in found_about(tables, "The harness itself")
-
-
-@pytest.mark.parametrize(("frac", "words"), [(1.0, "100 %"), (0.123, "12 %"), (0.0123, "1 %"), (0.0033, "0.3 %")])
-def test_percents_are_read_without_exponents(frac: float, words: str) -> None:
-    assert percent(frac) == words
 
 
 def test_no_tables_make_no_sentences(tmp_path: Path) -> None:

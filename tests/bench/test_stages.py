@@ -17,6 +17,7 @@ from ris_core.backbone import BackboneSpec
 from ris_core.errors import CorpusError
 from ris_core.recipe import DinoRecipe
 from ris_core.records import Tiles
+from ris_core.space import Space
 
 NETWORK = BackboneSpec(
     arch={"img_size": 16, "patch_size": 8, "embed_dim": 16, "depth": 1, "num_heads": 2}, preprocess="native"
@@ -114,7 +115,30 @@ def test_split_halves_are_disjoint_and_searched_tiles_are_one_of_them(desk: Desk
     assert (len(cut.train_rows), len(cut.base_rows)) == (6, 18)
     assert not set(cut.train_rows) & set(cut.base_rows)
     base = prepare_base(desk.cache, COLOUR, cut, SpaceSpec(), QUERIES)
-    assert base.raw.ids.tolist() == cut.tiles.ids[cut.base_rows].tolist()
+    assert base.corrected.ids.tolist() == base.raw.ids[base.rows].tolist() == cut.tiles.ids[cut.base_rows].tolist()
+    again = base.of_rows(np.array([0, 17]))
+    np.testing.assert_array_equal(again.raw, base.raw.values[cut.base_rows[[0, 17]]])
+    np.testing.assert_array_equal(again.corrected, base.corrected.values[[0, 17]])
+
+
+def test_corrected_features_lie_beside_their_space_over_what_an_earlier_attempt_left(
+    desk: Desk, corpus: CorpusSpec, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def save_half(space: Space, folder: Path) -> None:
+        np.save(folder / "features.npy", np.zeros((3, 6), np.float32))
+        raise KeyboardInterrupt
+
+    cut = prepare_tiles(desk.cache, corpus)
+    with monkeypatch.context() as patched:
+        patched.setattr(Space, "save", save_half)
+        with pytest.raises(KeyboardInterrupt):
+            prepare_base(desk.cache, COLOUR, cut, SpaceSpec(), QUERIES)
+    base = prepare_base(desk.cache, COLOUR, cut, SpaceSpec(), QUERIES)
+    space = Space.open(base.space_folder)
+    expected = space.apply(base.raw).values
+    np.testing.assert_array_equal(np.load(base.space_folder / "features.npy"), expected)
+    np.testing.assert_array_equal(base.corrected.values, expected)
+    assert base.corrected.space == space.key
 
 
 def test_split_that_leaves_nothing_is_refused(desk: Desk, corpus: CorpusSpec) -> None:

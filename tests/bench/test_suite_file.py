@@ -8,6 +8,7 @@ from bench.progress import plan_lines
 from bench.suite import VECTORS, ParamSet, Suite
 from bench.suite_faults import corpus_faults, split_sizes
 from bench.suite_file import find_suite, read_suite
+from fixtures.vectors import SyntheticVectors
 from ris_core.engines.falconn import FalconnParams, FalconnQuery
 from ris_core.errors import SuiteError
 
@@ -118,7 +119,7 @@ def test_wrong_value_hides_no_fault_elsewhere_and_is_told_once(tmp_path: Path) -
         ("backbone.x.model=vit_tiny_patch16_225", "is no timm model"),
         ("backbone.x.arch={ depht = 3 }", "depht"),
         ("backbone.x.train={ epochs = 3, method = 'mae' }", "method = 'mae'; it must be one of 'dino'"),
-        ("engine.exact.tables=3", "has unknown key 'tables'. It takes no keys."),
+        ("engine.exact.query.tables=3", "has unknown key 'tables'. It takes no keys."),
         ("engine.falconn.query.probes=3", "Did you mean 'probes_per_table'?"),
         ("engine.falconn.query=3", "must be a table"),
         ("engine.falconn.tables=[]", "empty list"),
@@ -213,7 +214,7 @@ def test_resolved_suite_is_json_and_holds_the_defaults(tmp_path: Path) -> None:
     resolved = read_suite(write(tmp_path, SMALL), ["corpus.classes=small.toml"]).to_json()
     assert resolved["measure"]["rounds"] == 5
     assert resolved["corpus"]["classes"].endswith("small.toml")
-    assert resolved["engines"][0]["builds"] == [{"params": {}, "named": []}]
+    assert resolved["engines"][0]["builds"] == [{"params": {"device": "cpu"}, "named": []}]
 
 
 def test_labels_of_parameters_say_only_what_the_suite_names() -> None:
@@ -235,8 +236,8 @@ def test_corpus_faults_know_the_real_size(tmp_path: Path) -> None:
     assert any("train batch = 30, but only 20 tiles train" in fault for fault in found)
 
 
-@pytest.mark.parametrize("name", ["demo", "lsh"])
-def test_shipped_suites_on_the_scene_are_sound(name: str) -> None:
+@pytest.mark.parametrize("name", ["demo", "lsh", "thesis_lsh", "lsh_scale", "lsh_speed"])
+def test_shipped_suites_on_what_is_embedded_are_sound(name: str) -> None:
     suite = read_suite(find_suite(name))
     for text in (suite.about.title, suite.about.purpose, suite.about.source, suite.about.hardware):
         assert text
@@ -322,6 +323,66 @@ def test_held_out_queries_have_faults_of_their_own(tmp_path: Path) -> None:
     message = faults_of(path, source, "queries.count=7", "queries.k=60")
     assert "k = 60, but the index holds 60 vectors; k must be at most 59. Lower k" in message
     assert read_suite(path, [source, "queries.count=7", "queries.k=59"]).queries.k == 59
+
+
+def test_sizes_are_variants_in_place_of_a_backbone(tmp_path: Path) -> None:
+    source = write_vectors(tmp_path, queries=np.ones((30, 5)))
+    suite = read_suite(write(tmp_path, SMALL), [f"corpus.source={source}", "corpus.sizes=[50, 40]"])
+    assert [(entry.name, entry.size) for entry in suite.backbones] == [("my_vectors-n50", 50), ("my_vectors-n40", 40)]
+    assert suite.to_json()["backbones"][0]["size"] == 50
+
+
+@pytest.mark.parametrize(
+    ("override", "finding"),
+    [
+        ("corpus.sizes=[61, 40]", "sizes = [61, 40]; the corpus gives at most 60 vectors."),
+        ("corpus.sizes=[40, 40]", "sizes = [40, 40] names one twice."),
+        ("corpus.sizes=[0, 40]", "sizes = [0, 40]; each must be at least 1."),
+        ("corpus.sizes=[60, 15]", "count = 20; the index holds only 15 vectors."),
+        ("corpus.sizes=40", "sizes = 40; it must be a list, each a whole number."),
+    ],
+)
+def test_faults_of_sizes(tmp_path: Path, override: str, finding: str) -> None:
+    message = faults_of(write(tmp_path, SMALL), f"corpus.source={write_vectors(tmp_path)}", override)
+    assert finding in message
+
+
+def test_every_size_must_take_every_parameter(tmp_path: Path) -> None:
+    source = f"corpus.source={write_vectors(tmp_path, 5000)}"
+    bits = "engine.falconn.hash_bits=10"
+    assert read_suite(write(tmp_path, SMALL), [source, bits, "corpus.sizes=[5000]"])
+    message = faults_of(write(tmp_path, SMALL), source, bits, "corpus.sizes=[50, 5000]")
+    assert "hash_bits = 10" in message
+    assert "faults:" not in message
+
+
+def test_sizes_belong_to_vectors(tmp_path: Path) -> None:
+    assert "only vectors are indexed in several sizes" in faults_of(write(tmp_path, SMALL), "corpus.sizes=[10]")
+
+
+def test_any_suite_runs_on_synthetic_vectors(tmp_path: Path) -> None:
+    law = ["corpus.synthetic.n=500", "corpus.synthetic.d=8", "corpus.synthetic.intrinsic_dim=3"]
+    suite = read_suite(write(tmp_path, SMALL), ["corpus.source=synthetic", *law])
+    assert suite.corpus.synthetic == SyntheticVectors(n=500, d=8, intrinsic_dim=3)
+    assert [entry.name for entry in suite.backbones] == ["synthetic"]
+    assert suite.unused == ("[backbone.colour]", "corpus.scene_px", "corpus.tile_px")
+    assert suite.about.title == "small on synthetic"
+
+
+@pytest.mark.parametrize(
+    ("overrides", "finding"),
+    [
+        (["corpus.synthetic.d=4"], "[corpus] synthetic intrinsic_dim = 16; it must be at most d = 4."),
+        (["corpus.synthetic.n=0"], "[corpus] synthetic n = 0; it must be at least 1."),
+        (["corpus.synthetic.dims=4"], "[corpus] synthetic has unknown key 'dims'"),
+        (["queries.count=9", "corpus.synthetic.queries=8"], "count = 9; only 8 queries are held out."),
+        (["corpus.sizes=[100001]"], "sizes = [100001]; the corpus gives at most 100000 vectors."),
+    ],
+)
+def test_faults_of_synthetic_vectors(tmp_path: Path, overrides: list[str], finding: str) -> None:
+    message = faults_of(write(tmp_path, SMALL), "corpus.source=synthetic", *overrides)
+    assert finding in message
+    assert "faults:" not in message
 
 
 def test_damaged_vectors_are_one_fault(tmp_path: Path) -> None:

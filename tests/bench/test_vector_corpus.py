@@ -1,3 +1,4 @@
+import dataclasses
 from pathlib import Path
 
 import h5py
@@ -12,7 +13,8 @@ from bench.hygiene import examine_features
 from bench.judging.judge import JudgeSpec, judge_tiles
 from bench.results import QueryResult, StageNote, read_results, read_run
 from bench.stages import Cache, prepare_base, prepare_tiles
-from bench.suite import VECTORS, BackboneEntry, CorpusSpec, QuerySpec, SpaceSpec
+from bench.suite import SYNTHETIC, VECTORS, BackboneEntry, CorpusSpec, QuerySpec, SpaceSpec
+from fixtures.vectors import SyntheticVectors
 from ris_core.backbone import BackboneSpec
 from ris_core.errors import CorpusError
 
@@ -153,7 +155,7 @@ def test_sample_is_drawn_by_seed_and_leaves_the_files_neighbours_out(desk: Desk,
     for seed in (0, 0, 1):
         cut, base, notes = desk.prepare(CorpusSpec(path, sample=12, seed=seed))
         rows = cut.tiles.table["row"].to_numpy()
-        np.testing.assert_array_equal(base.raw.values, BASE[rows])
+        np.testing.assert_array_equal(base.raw.values[base.rows], BASE[rows])
         np.testing.assert_array_equal(base.raw.ids, rows)
         assert "file_recall" not in notes["truth"].notes
         drawn.append(rows.tolist())
@@ -161,6 +163,72 @@ def test_sample_is_drawn_by_seed_and_leaves_the_files_neighbours_out(desk: Desk,
     assert len(set(drawn[0])) == 12
     with pytest.raises(CorpusError, match="sample = 31, but it holds 30"):
         prepare_tiles(desk.cache, CorpusSpec(path, sample=31))
+
+
+def test_sizes_are_nested_and_asked_by_the_same_queries(desk: Desk, tmp_path: Path) -> None:
+    corpus = dataclasses.replace(npz(tmp_path), sizes=(25, 8, 16))
+    cut = prepare_tiles(desk.cache, corpus)
+    assert len(cut.base_rows) == 25
+    held, asked = [], []
+    for size in corpus.sizes:
+        base = prepare_base(desk.cache, ENTRY, cut.of_size(size), SpaceSpec(), QUERIES)
+        rows = cut.sizes[size]
+        assert (len(rows), base.corrected.ids.tolist()) == (size, rows.tolist())
+        corrected = BASE[rows] - BASE[rows].mean(axis=0, dtype=np.float64)
+        corrected /= np.linalg.norm(corrected, axis=1, keepdims=True)
+        np.testing.assert_allclose(base.corrected.values, corrected, rtol=1e-4, atol=1e-6)
+        np.testing.assert_array_equal(base.timed.raw, BASE[rows][base.timed.rows])
+        nearest_rows, _ = nearest(corrected, corrected[base.timed.rows], 5)
+        np.testing.assert_array_equal(base.truth.ids[:, :4], rows[nearest_rows[:, 1:]])
+        again = base.of_rows(np.array([3]))
+        np.testing.assert_array_equal(again.raw[0], BASE[rows[3]])
+        held.append(set(rows.tolist()))
+        asked.append(rows[base.timed.rows].tolist())
+    assert held[1] < held[2] < held[0]
+    assert asked[0] == asked[1] == asked[2]
+    other = prepare_tiles(desk.cache, dataclasses.replace(corpus, seed=1))
+    assert set(other.sizes[8].tolist()) != held[1]
+
+
+def test_sizes_share_features_and_held_out_queries_and_nothing_else(desk: Desk, tmp_path: Path) -> None:
+    cut = prepare_tiles(desk.cache, dataclasses.replace(npz(tmp_path, queries=TEST), sizes=(10, 20)))
+    keys = []
+    for size in (10, 20):
+        desk.notes.clear()
+        base = prepare_base(desk.cache, ENTRY, cut.of_size(size), PLAIN, QUERIES)
+        keys.append({note.stage: note.key for note in desk.notes})
+        assert base.timed.rows.tolist() == [-1] * 5
+        assert set(base.truth.ids.ravel().tolist()) <= set(cut.sizes[size].tolist())
+    assert keys[0]["features"] == keys[1]["features"]
+    assert keys[0]["space"] != keys[1]["space"]
+    assert keys[0]["truth"] != keys[1]["truth"]
+
+
+def test_one_size_among_other_sizes_has_a_truth_of_its_own(desk: Desk, tmp_path: Path) -> None:
+    """The same twenty vectors are asked by queries that lie in the smallest size, which differs."""
+    corpus, truths = npz(tmp_path), []
+    for smallest in (10, 5):
+        cut = prepare_tiles(desk.cache, dataclasses.replace(corpus, sizes=(smallest, 20)))
+        base = prepare_base(desk.cache, ENTRY, cut.of_size(20), PLAIN, QUERIES)
+        truths.append(base.truth.ids)
+        rows = nearest(base.corrected.values, base.timed.corrected, 5)[0]
+        np.testing.assert_array_equal(base.truth.ids[:, :4], base.corrected.ids[rows[:, 1:]])
+    assert truths[0].tolist() != truths[1].tolist()
+
+
+def test_synthetic_vectors_are_made_once_and_read_as_a_file(desk: Desk) -> None:
+    law = SyntheticVectors(n=60, d=5, intrinsic_dim=2, off_centre=3.0, queries=7)
+    corpus = CorpusSpec(SYNTHETIC, synthetic=law)
+    cut, base, notes = desk.prepare(corpus)
+    assert list(notes) == ["vectors", "features", "space", "truth"]
+    noted = notes["vectors"].notes
+    assert (noted["n"], noted["d"], noted["held_out"]) == (60, 5, 7)
+    assert (len(cut.base_rows), base.raw.values.shape, len(base.timed)) == (60, (60, 5), 5)
+    assert base.timed.rows.tolist() == [-1] * 5
+    np.testing.assert_array_equal(base.truth.ids[:, :4], nearest(base.raw.values, base.timed.raw, 4)[0])
+    assert all(note.reused for note in desk.prepare(corpus)[2].values())
+    other = dataclasses.replace(corpus, synthetic=dataclasses.replace(law, seed=1))
+    assert not any(note.reused for note in desk.prepare(other)[2].values())
 
 
 def test_labels_of_a_csv_are_judged_and_blank_ones_are_no_label(desk: Desk, tmp_path: Path) -> None:
@@ -265,3 +333,43 @@ def test_suite_runs_on_a_file_of_vectors(
     findings = {finding["about"]: finding for finding in record.hygiene}
     assert findings["neighbours that the file names"]["count"] == 0
     assert "identical tiles" not in findings
+
+
+SIZES = """
+[corpus]
+source = "synthetic"
+sizes = [50, 100]
+synthetic = { n = 120, d = 6, intrinsic_dim = 2, queries = 8 }
+[engine.exact]
+[queries]
+count = 6
+k = 5
+[measure]
+rounds = 1
+processes = 1
+"""
+
+
+def test_sizes_stand_where_backbones_stand_and_nothing_is_judged(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    monkeypatch.chdir(tmp_path)
+    monkeypatch.setattr(run_suite, "write_report", lambda folder: folder / "index.html")
+    monkeypatch.delenv("RIS_CACHE", raising=False)
+    Path("sizes.toml").write_text(SIZES, encoding="utf-8")
+    assert main(["run", "sizes.toml", "--run-id", "one"]) == 0
+    said = capsys.readouterr().err
+    assert "corpus     synthetic (vectors, n = 50, 100)" in said
+    assert "vectors: 120 vectors, d = 6, 8 held-out queries" in said
+    results = read_results(Path("reports/sizes/one"))
+    sizes = {(result.backbone, result.n) for result in results}
+    assert sizes == {("synthetic-n50", 50), ("synthetic-n100", 100)}
+    asked = [result for result in results if isinstance(result, QueryResult)]
+    assert {tuple(result.recall_ids_at_k) for result in asked} == {(1.0,) * 6}
+    assert [(result.chosen, len(result.prepare_s)) for result in asked] == [({}, 1)] * 4
+    np.savez(tmp_path / "v.npz", vectors=np.random.default_rng(0).standard_normal((200, 6)), labels=["a", "b"] * 100)
+    assert main(["run", "sizes.toml", "--set", "corpus.source=v.npz", "--set", "judge.per_label=2"]) == 0
+    assert "left out   corpus.synthetic, [judge]" in capsys.readouterr().err
+    (folder,) = (path for path in Path("reports/sizes").iterdir() if path.name != "one")
+    assert {result.backbone for result in read_results(folder)} == {"v-n50", "v-n100"}
+    assert not any(result.precision for result in read_results(folder) if isinstance(result, QueryResult))

@@ -17,7 +17,8 @@ import numpy as np
 
 from ris_core.engines import ENGINES
 from ris_core.engines.contract import EngineKind
-from ris_core.engines.exact import Exact, ExactParams, ExactQuery
+from ris_core.engines.exact import Exact, ExactParams, ExactQuery, FaissVectors
+from ris_core.errors import SearchError
 
 
 @dataclasses.dataclass(frozen=True)
@@ -25,7 +26,14 @@ class TroubleParams(ExactParams):
     ghost: bool = False
 
 
-class Hoarder(Exact):
+class OnCpu(Exact):
+    """Exact search over a base in memory."""
+
+    def __init__(self, base: np.ndarray) -> None:
+        super().__init__(FaissVectors(base), base.shape[1])
+
+
+class Hoarder(OnCpu):
     """An index of 32 MiB, as it says itself."""
 
     def __init__(self, base: np.ndarray) -> None:
@@ -40,7 +48,7 @@ def build_hoarder(base: np.ndarray, params: ExactParams, threads: int = 1) -> Ho
     return Hoarder(base)
 
 
-class Spy(Exact):
+class Spy(OnCpu):
     """Tells what its process has imported."""
 
     def derived(self) -> dict[str, int | float | str]:
@@ -59,7 +67,14 @@ def _is_later() -> bool:
     return first.read_text(encoding="utf-8") != str(os.getpid())
 
 
-class Trouble(Exact):
+class Trouble(OnCpu):
+    def prepare(self, k: int, query: Any, threads: int = 1) -> dict[str, int | float]:
+        if Path("trouble").read_text(encoding="utf-8") == "promise too much":
+            raise SearchError("a recall of 0.9 is out of reach.")
+        with Path("prepared").open("a", encoding="utf-8") as file:
+            file.write(f"{k} {threads}\n")
+        return {"probes": 3 * k}
+
     def search(self, queries: np.ndarray, k: int, query: Any, threads: int = 1) -> tuple[np.ndarray, np.ndarray]:
         fault = Path("trouble").read_text(encoding="utf-8")
         if fault == "raise" or (fault == "raise later" and _is_later()):

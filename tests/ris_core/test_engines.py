@@ -61,7 +61,7 @@ def test_index_rejects_what_it_cannot_answer(name: str, k: int, d: int, message:
 
 
 def test_build_rejects_unknown_engine_and_names_the_known() -> None:
-    with pytest.raises(SearchError, match=r"no engine is called 'faiss'; known: exact, falconn"):
+    with pytest.raises(SearchError, match=r"no engine is called 'faiss'; known: .*exact, faiss_hnsw"):
         build_index("faiss", features_of(3))
 
 
@@ -124,12 +124,3 @@ def test_check_search_reports_k_and_threads_at_once() -> None:
 @pytest.mark.parametrize("name", ENGINES)
 def test_default_query_parameters_are_possible(name: str) -> None:
     assert ENGINES[name].query_params().faults(1000, 8) == []
-
-
-@pytest.mark.parametrize("name", ENGINES)
-def test_theoretical_bytes_are_known_before_there_is_an_index(name: str) -> None:
-    kind = ENGINES[name]
-    params = make_params(name, kind.build_params, {} if name == "exact" else {"hash_bits": 8}, (1000, 8))
-    assert 0 <= kind.theoretical_bytes(1000, 8, params) <= kind.theoretical_bytes(2000, 16, params)
-    index = build_index(name, features_of(1000), **dataclasses.asdict(params))
-    assert index.engine.size_bytes() >= kind.theoretical_bytes(1000, 8, params)

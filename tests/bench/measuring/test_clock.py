@@ -48,30 +48,32 @@ def test_batch_mode_asks_all_queries_each_round() -> None:
     assert min(times_s) > 0
 
 
-@pytest.mark.parametrize(("slow_build_s", "rounds"), [(1e9, 3), (0.0, 1)])
-def test_slow_builds_are_repeated_less(slow_build_s: float, rounds: int) -> None:
+@pytest.mark.parametrize(("slow_build_s", "rounds", "builds"), [(1e9, 3, 2 + 3), (0.0, 2, 2)])
+def test_slow_builds_are_repeated_less_and_none_is_for_nothing(slow_build_s: float, rounds: int, builds: int) -> None:
     built: list[Any] = []
 
     def build() -> Any:
         built.append(Listener())
         return built[-1]
 
-    engine, times_s, slow = time_builds(build, Rounds(rounds=3, slow_build_s=slow_build_s, warmup=2))
+    wanted = Rounds(rounds=3, slow_build_s=slow_build_s, slow_rounds=2, warmup=2)
+    engine, times_s, slow = time_builds(build, wanted)
     assert len(times_s) == rounds
-    assert slow == (rounds == 1)
-    assert len(built) == 2 + rounds
+    assert slow == (slow_build_s == 0)
+    assert len(built) == builds
     assert engine is built[-1]
 
 
-def test_first_round_tells_slow_builds_where_nothing_is_warmed_up() -> None:
-    built: list[Any] = []
+def test_untimed_builds_are_not_among_the_times(monkeypatch: pytest.MonkeyPatch) -> None:
+    now_ns, seconds = 0, iter([9, 8, 1, 2, 3])
 
     def build() -> Any:
-        built.append(Listener())
-        return built[-1]
+        nonlocal now_ns
+        now_ns += next(seconds) * 10**9
+        return Listener()
 
-    _, times_s, slow = time_builds(build, Rounds(rounds=3, slow_build_s=0.0, warmup=0))
-    assert (len(times_s), len(built), slow) == (1, 1, True)
+    monkeypatch.setattr("bench.measuring.clock.time.perf_counter_ns", lambda: now_ns)
+    assert time_builds(build, ROUNDS)[1:] == (pytest.approx([1, 2, 3]), False)
 
 
 def test_the_clock_reads_what_the_call_takes_and_not_what_stands_around_it(monkeypatch: pytest.MonkeyPatch) -> None:

@@ -130,6 +130,17 @@ def test_runtimes_page_names_the_setting(builds, queries):
     assert page["quartiles"].tolist()[1] == ""
 
 
+def test_chosen_parameters_and_the_seconds_it_took_are_told(builds, queries):
+    chosen = dataclasses.replace(queries[0], chosen={"probes": 37, "share": 0.25}, prepare_s=[0.5, 0.1, 0.3])
+    idle = dataclasses.replace(queries[1], prepare_s=[1e-6])
+    table = setting_table(builds, [chosen, idle], {})
+    assert table[["chosen", "prepare_s"]].to_numpy().tolist() == [["probes=37 share=0.25", 0.3], ["", 1e-6]]
+    assert table["setting"].tolist() == ["probes_per_table=5"] * 2  # the suite names no other
+    page = settings_page(table)
+    assert page["prepare s"].tolist()[0] == 0.3
+    assert np.isnan(page["prepare s"].tolist()[1])  # an engine that chooses nothing has nothing to tell
+
+
 def test_noisy_settings_are_marked(builds, queries):
     queries[0] = dataclasses.replace(queries[0], other_load_fracs=[0.4])
     page = settings_page(setting_table(builds, queries, {}))

@@ -1,3 +1,5 @@
+import dataclasses
+
 import numpy as np
 import pandas as pd
 import pytest
@@ -39,6 +41,10 @@ def results() -> list[QueryResult]:
         answered("tiny", "falconn", {}, status="failed", reason="broke"),
         answered("random", "exact", {"easy": [0.02, 0.3], "hard": [0.0]}),
     ]
+
+
+def test_what_people_are_still_to_judge_has_no_rows(results, judgments):
+    assert precision_table(results, dataclasses.replace(judgments, is_decided=False)).empty
 
 
 def test_precision_stands_for_each_query_and_searcher(results, judgments):

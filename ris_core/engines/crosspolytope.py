@@ -1,0 +1,400 @@
+"""Our own LSH: multiprobe over cross-polytope or hyperplane buckets, sketches in bucket order, exact re-ranking.
+
+A query looks into the buckets that its neighbours most likely lie in. Their points' sketches, four bits a group of
+principal coordinates, are compared with the query 32 at a time, and the best are scored exactly from the base, which
+is not copied.
+
+Guarantees: every probed bucket is examined entirely; with all buckets probed and no filter (``rerank=0``) the answer is
+that of exact search; the same base, parameters and seed give the same index and the same answers on any number of
+threads and on any CPU.
+
+Source: the hash and its probing: Andoni et al. 2015, Practical and Optimal LSH for Angular Distance,
+arXiv:1509.02897; sketches: André et al. 2015, Cache Locality Is Not Enough. Differs: the leading principal coordinates
+are hashed, not the whole vector, and buckets are large: what is read in one go costs little.
+"""
+
+import dataclasses
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import psutil
+
+from ris_core import native
+from ris_core.engines.contract import Engine, EngineKind, check_build, check_search, check_vectors, range_faults, refuse
+from ris_core.engines.principal_axes import principal_axes
+from ris_core.engines.recall_tuning import HeldOutSample, choose_cheapest, hold_out
+from ris_core.errors import SearchError
+
+FAMILIES = ("cross_polytope", "hyperplane")
+DISTANCES = ("euclidean_squared", "cosine", "inner_product")
+
+_MAX_BITS = 30
+_MAX_TABLES = 2**16
+_MAX_ROTATIONS = 2**10
+_MAX_DIM = 2**16 - 1
+_MAX_SEED = 2**64 - 1
+_BLOCK_QUERIES = 1024  # Ctrl-C gets through between two blocks
+_COORDINATES_A_GROUP = 4  # one bit of sketch a dimension
+_RERANK_COST = 60  # of one candidate scored exactly, in candidates compared by sketch; measured, d = 192 and 384
+
+
+@dataclasses.dataclass(frozen=True)
+class CrosspolytopeParams:
+    """What shapes the index. The defaults serve 50,000 to a million vectors.
+
+    Attributes:
+        family: ``"cross_polytope"`` or ``"hyperplane"``.
+        tables: Number of hash tables. One suffices where many of its buckets are probed; each costs memory anew.
+        hash_bits: Bits of a table's hash: 2^bits buckets. Buckets of some dozen to some hundred vectors are best.
+        rotations: Pseudo-random rotations before each cross-polytope.
+        hash_dimension: How many leading principal coordinates are hashed, at most d; 0 hashes the vectors as they come.
+        sketch: Whether candidates can be filtered by sketches of about d bits.
+        distance: What candidates are ranked by. ``"euclidean_squared"``; ``"cosine"``, which scales all vectors to
+            length 1 on the way; or ``"inner_product"``, the largest first.
+        seed: Of the rotations, 0 to 2^64 - 1.
+    """
+
+    family: str = "cross_polytope"
+    tables: int = 1
+    hash_bits: int = 11
+    rotations: int = 1
+    hash_dimension: int = 16
+    sketch: bool = True
+    distance: str = "euclidean_squared"
+    seed: int = 1
+
+    def faults(self, n: int, d: int) -> list[str]:
+        """See `ris_core.engines.contract.Params`."""
+        faults = [
+            f"{key} = {value!r}; allowed: {', '.join(allowed)}."
+            for key, value, allowed in (
+                ("family", self.family, FAMILIES),
+                ("distance", self.distance, DISTANCES),
+            )
+            if value not in allowed
+        ]
+        faults += range_faults(
+            self,
+            tables=(1, _MAX_TABLES),
+            hash_bits=(1, _MAX_BITS),
+            rotations=(1, _MAX_ROTATIONS),
+            hash_dimension=(0, None),
+            seed=(0, _MAX_SEED),
+        )
+        if d > _MAX_DIM:
+            faults.append(f"vectors have {d} dimensions; allowed are up to {_MAX_DIM}. Project them first.")
+        return faults or self._memory_faults(n, d)
+
+    def _memory_faults(self, n: int, d: int) -> list[str]:
+        need, free = theoretical_bytes(n, d, self), psutil.virtual_memory().available
+        if need <= free:
+            return []
+        return [
+            f"tables = {self.tables} with hash_bits = {self.hash_bits} need about {need / 2**30:.1f} GiB for {n} "
+            f"vectors; {free / 2**30:.1f} GiB are free. Lower either."
+        ]
+
+
+@dataclasses.dataclass(frozen=True)
+class CrosspolytopeQuery:
+    """What one index can be asked with.
+
+    Attributes:
+        probes_per_table: Buckets looked into, on average over the tables: tables times this number are shared among
+            them by how promising a bucket is.
+        rerank: Candidates that sketches leave to exact scoring, at least k; 0 for all, without looking at sketches.
+        recall: Share of the true neighbours that is wanted, 0 to 1: probes and re-ranked candidates are then chosen for
+            it on rows of the base that are held out from their own answer. 0 takes the two numbers above.
+    """
+
+    probes_per_table: int = 120
+    rerank: int = 300
+    recall: float = 0.0
+
+    def faults(self, n: int, d: int) -> list[str]:
+        """See `ris_core.engines.contract.Params`."""
+        return range_faults(self, probes_per_table=(1, None), rerank=(0, None), recall=(0, 1))
+
+
+class Crosspolytope(Engine):
+    """Tables over a base that is neither copied nor to be changed.
+
+    Queries may come from several threads at once. Each thread that searches several tables costs a byte a vector.
+    """
+
+    def __init__(self, base: np.ndarray, index: Any) -> None:
+        self._base = base
+        self._index = index
+        self._settings: dict[str, Any] = index.settings()
+        self._sample: dict[int, HeldOutSample] = {}
+        self._chosen: dict[tuple[float, int], dict[str, int | float]] = {}
+
+    def search(
+        self, queries: np.ndarray, k: int, query: CrosspolytopeQuery, threads: int = 1
+    ) -> tuple[np.ndarray, np.ndarray]:
+        """See `ris_core.engines.contract.Engine`.
+
+        The rows are in the order of the index's own distance; for cosines and inner products the squared Euclidean
+        distances beside them need not rise.
+
+        Raises:
+            SearchError: Also if a row at hand shows that the base was changed after the build; see `check_base`.
+        """
+        check_search("crosspolytope", queries, k, self._base.shape, threads)
+        refuse("crosspolytope", query.faults(*self._base.shape))
+        self._refuse_zeros(queries)
+        probes, rerank = self._asked(k, query, threads)
+        if len(queries) <= _BLOCK_QUERIES:
+            return self._search(queries, k, probes, rerank, threads)
+        blocks = [
+            self._search(queries[start : start + _BLOCK_QUERIES], k, probes, rerank, threads)
+            for start in range(0, len(queries), _BLOCK_QUERIES)
+        ]
+        rows, distances = zip(*blocks, strict=True)
+        return np.concatenate(rows), np.concatenate(distances)
+
+    def prepare(self, k: int, query: CrosspolytopeQuery, threads: int = 1) -> dict[str, int | float]:
+        """What was chosen for ``query.recall``: ``probes_per_table``, ``rerank`` and ``recall_on_sample``.
+
+        Raises:
+            SearchError: If k or the parameters do not fit this index, or the recall cannot be reached.
+        """
+        n = len(self._base)
+        check_search("crosspolytope", self._base[:0], k, self._base.shape, threads)
+        refuse("crosspolytope", query.faults(*self._base.shape))
+        if query.recall == 0:
+            return {}
+        key = query.recall, k
+        if key not in self._chosen:
+            self._chosen[key] = self._choose(query.recall, min(k, n - 1), threads)
+        return dict(self._chosen[key])
+
+    def _choose(self, recall: float, k: int, threads: int) -> dict[str, int | float]:
+        buckets, has_sketch = 2 ** self._settings["hash_bits"], self._settings["sketch"]
+        if k == 0:  # a single vector
+            return {"probes_per_table": buckets, "rerank": 0, "recall_on_sample": 1.0}
+        if k not in self._sample:
+            self.check_base()
+            self._sample = {k: hold_out(self._base, k, self._settings["distance"], threads)}
+        sample = self._sample[k]
+        candidates: dict[int, float] = {}
+
+        def recalls(probes: int, rerank: int) -> np.ndarray:
+            rows, _ = self._search(sample.queries, k + 1, probes, rerank if has_sketch else 0, threads)
+            return sample.recalls(rows)
+
+        def cost(probes: int, rerank: int) -> float:
+            if probes not in candidates:
+                candidates[probes] = self._count(sample.queries[::8], probes, threads).mean()
+            return candidates[probes] + _RERANK_COST * (rerank if has_sketch else candidates[probes])
+
+        choice = choose_cheapest(recall, k + 1, (buckets, len(self._base)), recalls, cost)
+        if choice is None:
+            raise SearchError(
+                f"crosspolytope: recall = {recall} is not reached even with all buckets probed; that happens among "
+                "vectors at equal distances. Lower it, or take the engine exact."
+            )
+        return {
+            "probes_per_table": choice.probes,
+            "rerank": choice.rerank if has_sketch else 0,
+            "recall_on_sample": choice.recall,
+        }
+
+    def size_bytes(self) -> int:
+        """Bytes of tables, sketches, axes and rotations."""
+        size: int = self._index.size_bytes
+        return size
+
+    def derived(self) -> dict[str, int | float | str]:
+        """Hash functions a table and the dimension of the last, what a sketch is made of, and the compiled path."""
+        return {**self._index.derived(), "path": self._index.path}
+
+    def candidates(self, queries: np.ndarray, query: CrosspolytopeQuery) -> np.ndarray:
+        """(q,) int64: how many different rows the probed buckets hold.
+
+        With ``query.recall`` these are the buckets chosen for lists of 100, or of all rows if they are fewer.
+        """
+        check_search("crosspolytope", queries, 1, self._base.shape, 1)
+        refuse("crosspolytope", query.faults(*self._base.shape))
+        probes, _ = self._asked(min(100, len(self._base)), query, 1)
+        return self._count(queries, probes, 1)
+
+    def add(self, vectors: np.ndarray, threads: int = 1) -> None:
+        """Index further vectors; they get the row numbers that follow.
+
+        Base and index are copied once, so add many at a time. Axes and centroids stay those of the first base; what
+        was chosen for a recall is forgotten.
+
+        Raises:
+            SearchError: If the vectors do not fit.
+        """
+        check_build("crosspolytope", vectors, CrosspolytopeParams(), threads)
+        check_search("crosspolytope", vectors, 1, self._base.shape, threads)
+        self._refuse_zeros(vectors)
+        base = np.concatenate([self._base, vectors])
+        check_build("crosspolytope", base[:1], CrosspolytopeParams(), threads)
+        self._index = self._index.extended(base, threads=threads)
+        self._base = base
+        self._sample, self._chosen = {}, {}
+
+    def save(self, path: Path) -> None:
+        """Write the index into a file; the base's vectors are not in it.
+
+        Raises:
+            SearchError: If the base was changed after the build, or the file cannot be written.
+        """
+        try:
+            self._index.check_base()
+            self._index.save(str(path))
+        except native.ForeignBaseError as error:
+            raise _foreign(error) from error
+        except native.IndexFileError as error:
+            raise SearchError(f"crosspolytope: {error}. Check that the folder exists and the disk has room.") from error
+
+    def check_base(self) -> None:
+        """Compare 1,024 rows of the base with what they were at the build; `search` compares eight.
+
+        Raises:
+            SearchError: If one of them was changed.
+        """
+        try:
+            self._index.check_base()
+        except native.ForeignBaseError as error:
+            raise _foreign(error) from error
+
+    def _asked(self, k: int, query: CrosspolytopeQuery, threads: int) -> tuple[int, int]:
+        """Probes a table and candidates to re-rank."""
+        chosen = self.prepare(k, query, threads) if query.recall > 0 else {}
+        return int(chosen.get("probes_per_table", query.probes_per_table)), int(chosen.get("rerank", query.rerank))
+
+    def _probes(self, probes_per_table: int) -> int:
+        return self._settings["tables"] * min(probes_per_table, 2 ** self._settings["hash_bits"])
+
+    def _search(
+        self, queries: np.ndarray, k: int, probes: int, rerank: int, threads: int
+    ) -> tuple[np.ndarray, np.ndarray]:
+        try:
+            return self._index.search(queries, k, self._probes(probes), rerank, threads)
+        except native.ForeignBaseError as error:
+            raise _foreign(error) from error
+
+    def _count(self, queries: np.ndarray, probes: int, threads: int) -> np.ndarray:
+        counts: np.ndarray = self._index.candidates(np.ascontiguousarray(queries), self._probes(probes), threads)
+        return counts
+
+    def _refuse_zeros(self, vectors: np.ndarray) -> None:
+        if self._settings["distance"] == "cosine":
+            _refuse_zeros(vectors)
+
+
+def _refuse_zeros(vectors: np.ndarray) -> None:
+    is_zero = ~vectors.any(axis=1)
+    if is_zero.any():
+        raise SearchError(
+            f"crosspolytope: {np.count_nonzero(is_zero)} of {len(vectors)} vectors are zero, first in row "
+            f"{np.argmax(is_zero)}; they have no direction for distance cosine. Leave them out, or take another distance."
+        )
+
+
+def _foreign(error: Exception) -> SearchError:
+    return SearchError(
+        f"crosspolytope: {error}. An index reads its base, which must stay as it was; build it anew for other vectors."
+    )
+
+
+def build_crosspolytope(
+    base: np.ndarray, params: CrosspolytopeParams, threads: int = 1, *, path: str = ""
+) -> Crosspolytope:
+    """Index over the base, which is not copied.
+
+    Args:
+        base: (n, d) float32, C-contiguous; must not change while the index lives.
+        params: What shapes the index.
+        threads: Threads to build with; the index does not depend on them.
+        path: ``"plain"``, ``"avx2"`` or ``"avx512"``, the compiled code to take; the fastest that this CPU has
+            where empty. All give the same index and the same answers.
+
+    Raises:
+        SearchError: If the compiled part is missing, or base or parameters are impossible.
+    """
+    reason = native.crosspolytope_unavailable()
+    refuse("crosspolytope", [f"cannot run here: {reason}"] if reason else [])
+    check_build("crosspolytope", base, params, threads)
+    if params.distance == "cosine":
+        _refuse_zeros(base)
+    settings = native.CrosspolytopeSettings()
+    for name in ("family", "distance", "tables", "hash_bits", "rotations", "seed"):
+        setattr(settings, name, getattr(params, name))
+    axes = np.empty((0, 0), np.float32)
+    if params.sketch or params.hash_dimension > 0:
+        axes, moments = principal_axes(base, params.distance)
+        settings.variances = moments.tolist()
+        settings.hash_dimension = min(params.hash_dimension, len(axes))
+        settings.sketch_groups = _sketch_groups(len(axes)) if params.sketch else 0
+    try:
+        return Crosspolytope(base, native.CrosspolytopeIndex(base, settings, axes, threads, path))
+    except ValueError as error:
+        raise SearchError(f"crosspolytope: {error}.") from error
+
+
+def load_crosspolytope(path: Path, base: np.ndarray, *, mmap: bool = False) -> Crosspolytope:
+    """An index that `Crosspolytope.save` wrote, over the same base.
+
+    The base is not in the file, since features have a file of their own; it may be memory-mapped too. It is compared
+    with the indexed one by 1,024 of its rows.
+
+    Args:
+        path: The file.
+        base: The (n, d) float32 base that was indexed.
+        mmap: Map the file instead of reading it: pages are read when a search needs them, and may be shared among
+            processes. Sketches are not checked then; the file must stay as it is while the index lives.
+
+    Raises:
+        SearchError: If the file is missing, damaged, foreign or of another version, or the base is another one.
+    """
+    reason = native.crosspolytope_unavailable()
+    refuse("crosspolytope", [f"cannot run here: {reason}"] if reason else [])
+    check_vectors("crosspolytope", base)
+    try:
+        return Crosspolytope(base, native.CrosspolytopeIndex(base, str(path), mmap))
+    except native.IndexFileError as error:
+        raise SearchError(f"crosspolytope: {error}. Build the index anew and save it.") from error
+    except native.ForeignBaseError as error:
+        raise _foreign(error) from error
+
+
+def _sketch_groups(dimension: int) -> int:
+    return -(-dimension // _COORDINATES_A_GROUP)
+
+
+def theoretical_bytes(n: int, d: int, params: CrosspolytopeParams) -> int:
+    """Bytes of the tables, and of the axes and centroids that they share, for n vectors of d dimensions.
+
+    Each table holds 2^bits + 1 starts of buckets and n rows, of 4 bytes each, and with sketches, for points in blocks
+    of 32, two factors of 4 bytes and half a byte for each of (p / 4) groups, in fours, p being d or, for inner products, d + 1. They share up to
+    p axes of p float32, and 4 x 16 float32 centroids and 4 numbers a group.
+    """
+    p = d + (params.distance == "inner_product")
+    groups = -(-_sketch_groups(p) // 4) * 4 if params.sketch else 0
+    points = -(-n // 32) * 32 if params.sketch else 0
+    table = 4 * (2**params.hash_bits + 1) + 4 * n + points * (8 + groups // 2)
+    coordinates = p if params.sketch else min(p, params.hash_dimension)
+    return params.tables * table + 4 * coordinates * p + groups * 4 * (16 + 1) * 4
+
+
+def default_params(n: int, d: int) -> CrosspolytopeParams:
+    """Advice for n vectors of d dimensions: one table of about 64 vectors a bucket, 16 leading coordinates hashed.
+
+    Raises:
+        SearchError: If n or d is below 1.
+    """
+    if n < 1 or d < 1:
+        refuse("crosspolytope", [f"n = {n}, d = {d}; both must be 1 or more."])
+    bits = min(16, max(1, round(np.log2(n / 64)))) if n > 64 else 1
+    return CrosspolytopeParams(hash_bits=int(bits), hash_dimension=min(16, d))
+
+
+CROSSPOLYTOPE = EngineKind(
+    CrosspolytopeParams, CrosspolytopeQuery, build_crosspolytope, theoretical_bytes, native.crosspolytope_unavailable
+)

@@ -1,0 +1,485 @@
+"""Our LSH engine: its guarantees, its files, its promise of a recall."""
+
+import concurrent.futures
+import dataclasses
+from pathlib import Path
+from types import SimpleNamespace
+from typing import Any
+
+import numpy as np
+import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
+
+from ris_core import native
+from ris_core.engines import crosspolytope as module
+from ris_core.engines.crosspolytope import (
+    DISTANCES,
+    FAMILIES,
+    Crosspolytope,
+    CrosspolytopeParams,
+    CrosspolytopeQuery,
+    build_crosspolytope,
+    default_params,
+    load_crosspolytope,
+    theoretical_bytes,
+)
+from ris_core.errors import SearchError
+
+pytestmark = pytest.mark.skipif(
+    native.crosspolytope_unavailable() is not None,
+    reason=f"the extension cannot run here: {native.crosspolytope_unavailable()}",
+)
+
+SMALL = CrosspolytopeParams(tables=2, hash_bits=6)
+EVERYTHING = CrosspolytopeQuery(probes_per_table=2**30, rerank=0)
+
+
+def clustered(n: int, d: int, seed: int) -> np.ndarray:
+    """Vectors whose variance falls from coordinate to coordinate, as that of features does."""
+    rng = np.random.default_rng(seed)
+    return (rng.standard_normal((n, d)) * 0.85 ** np.arange(d)).astype(np.float32)
+
+
+BASE, QUERIES = clustered(600, 24, seed=0), clustered(40, 24, seed=1)
+
+
+def brute_force(queries: np.ndarray, base: np.ndarray, k: int, distance: str = "euclidean_squared") -> np.ndarray:
+    queries, base = queries.astype(np.float64), base.astype(np.float64)
+    values = -queries @ base.T
+    if distance == "euclidean_squared":
+        values = ((queries[:, None] - base[None]) ** 2).sum(axis=2)
+    elif distance == "cosine":
+        values /= np.linalg.norm(base, axis=1)
+    return np.argsort(values, axis=1, kind="stable")[:, :k]
+
+
+def recall(rows: np.ndarray, truth: np.ndarray) -> float:
+    return float(np.mean([len(np.intersect1d(a, b)) for a, b in zip(rows, truth, strict=True)])) / truth.shape[1]
+
+
+@pytest.mark.parametrize("hash_dimension", [0, 16])
+@pytest.mark.parametrize("distance", DISTANCES)
+@pytest.mark.parametrize("family", FAMILIES)
+def test_all_buckets_without_filter_equal_exact_search(family: str, distance: str, hash_dimension: int) -> None:
+    params = dataclasses.replace(SMALL, family=family, distance=distance, hash_dimension=hash_dimension)
+    index = build_crosspolytope(BASE, params)
+    rows, distances = index.search(QUERIES, 20, EVERYTHING)
+    np.testing.assert_array_equal(rows, brute_force(QUERIES, BASE, 20, distance))
+    np.testing.assert_allclose(distances, ((QUERIES[:, None] - BASE[rows]) ** 2).sum(axis=2), rtol=1e-5)
+    assert index.candidates(QUERIES, EVERYTHING).tolist() == [600] * 40
+    filtered, _ = index.search(QUERIES, 20, CrosspolytopeQuery(2**30, rerank=600))
+    np.testing.assert_array_equal(filtered, rows)
+
+
+@settings(max_examples=60, deadline=None)
+@given(
+    n=st.integers(1, 150),
+    d=st.sampled_from([1, 2, 3, 16, 17, 31, 64, 192, 300]),
+    bits=st.integers(1, 9),
+    tables=st.integers(1, 4),
+    probes=st.integers(1, 600),
+    rerank=st.integers(0, 200),
+    hash_dimension=st.integers(0, 40),
+    family=st.sampled_from(FAMILIES),
+    distance=st.sampled_from(DISTANCES),
+    seed=st.integers(0, 2**64 - 1),
+)
+def test_hits_are_the_best_of_the_probed_buckets(
+    n: int,
+    d: int,
+    bits: int,
+    tables: int,
+    probes: int,
+    rerank: int,
+    hash_dimension: int,
+    family: str,
+    distance: str,
+    seed: int,
+) -> None:
+    base, queries = clustered(n, d, seed=2), clustered(3, d, seed=3)
+    params = CrosspolytopeParams(family, tables, bits, 1, hash_dimension, rerank % 2 == 0, distance, seed)
+    index, query = build_crosspolytope(base, params), CrosspolytopeQuery(probes, rerank)
+    rows, distances = index.search(queries, n, query)
+    counts = index.candidates(queries, query)
+    codes = index._index.codes(base)
+    for i in range(3):
+        in_tables, in_codes, _ = index._index.probes(queries[[i]], tables * min(probes, 2**bits))
+        probed = {row for t, c in zip(in_tables, in_codes, strict=True) for row in np.flatnonzero(codes[:, t] == c)}
+        found = rows[i][rows[i] >= 0]
+        assert len(set(found.tolist())) == len(found)
+        assert set(found.tolist()) == probed  # k = n: nothing is filtered away
+        assert counts[i] == len(probed)
+        assert (rows[i][len(found) :] == -1).all()
+        assert np.isinf(distances[i][len(found) :]).all()
+        if distance == "euclidean_squared":
+            assert (np.diff(distances[i][: len(found)]) >= 0).all()
+
+
+def test_equal_vectors_are_all_found_in_the_order_of_their_rows() -> None:
+    base = np.repeat(BASE[:3], 50, axis=0)
+    for distance in DISTANCES:
+        index = build_crosspolytope(base, dataclasses.replace(SMALL, distance=distance))
+        rows, _ = index.search(base[:1], 50, CrosspolytopeQuery(64, 100))
+        if distance != "inner_product":  # a longer vector may win
+            assert rows[0].tolist() == list(range(50))
+
+
+def test_filter_loses_little_with_a_budget_of_some_k() -> None:
+    base, queries = clustered(4000, 64, seed=4), clustered(100, 64, seed=5)
+    truth = brute_force(queries, base, 10)
+    for distance in DISTANCES:
+        index = build_crosspolytope(base, CrosspolytopeParams(distance=distance, hash_bits=6))
+        truth = brute_force(queries, base, 10, distance)
+        recalls = [
+            recall(index.search(queries, 10, CrosspolytopeQuery(64, rerank))[0], truth) for rerank in (10, 20, 60)
+        ]
+        assert recalls == sorted(recalls)
+        assert recalls[-1] > 0.98
+
+
+@pytest.mark.parametrize("family", FAMILIES)
+def test_batch_equals_one_by_one_on_any_number_of_threads(family: str) -> None:
+    query = CrosspolytopeQuery(5, 30)
+    index = build_crosspolytope(BASE, dataclasses.replace(SMALL, family=family))
+    rows, distances = index.search(QUERIES, 10, query)
+    single = [index.search(QUERIES[i : i + 1], 10, query) for i in range(len(QUERIES))]
+    np.testing.assert_array_equal(rows, np.concatenate([s[0] for s in single]))
+    np.testing.assert_array_equal(distances, np.concatenate([s[1] for s in single]))
+    np.testing.assert_array_equal(index.search(QUERIES, 10, query, threads=4)[0], rows)
+
+
+def test_index_does_not_depend_on_threads(tmp_path: Path) -> None:
+    base = clustered(5000, 24, seed=6)
+    for threads in (1, 3):
+        build_crosspolytope(base, SMALL, threads).save(tmp_path / str(threads))
+    assert (tmp_path / "1").read_bytes() == (tmp_path / "3").read_bytes()
+
+
+def test_threads_from_python_share_one_index() -> None:
+    base = clustered(3000, 16, seed=7)
+    index, query = build_crosspolytope(base, SMALL), CrosspolytopeQuery(10, 50)
+    wanted, _ = index.search(base, 10, query)
+    parts = [base[start : start + 100] for start in range(0, 3000, 100)]
+    with concurrent.futures.ThreadPoolExecutor(8) as pool:
+        rows = list(pool.map(lambda part: index.search(part, 10, query, threads=2)[0], parts))
+    np.testing.assert_array_equal(np.concatenate(rows), wanted)
+
+
+def test_answers_do_not_depend_on_blocks(monkeypatch: pytest.MonkeyPatch) -> None:
+    index, query = build_crosspolytope(BASE, SMALL), CrosspolytopeQuery(5, 30)
+    whole = index.search(QUERIES, 10, query)
+    monkeypatch.setattr(module, "_BLOCK_QUERIES", 7)
+    in_blocks = index.search(QUERIES, 10, query)
+    np.testing.assert_array_equal(whole[0], in_blocks[0])
+    np.testing.assert_array_equal(whole[1], in_blocks[1])
+
+
+def test_seed_decides_the_buckets() -> None:
+    first, again, other = (
+        build_crosspolytope(BASE, dataclasses.replace(SMALL, seed=seed))._index.codes(BASE) for seed in (3, 3, 4)
+    )
+    np.testing.assert_array_equal(first, again)
+    assert (first != other).any()
+
+
+def test_more_probes_examine_more() -> None:
+    index = build_crosspolytope(BASE, SMALL)
+    counts = [index.candidates(QUERIES, CrosspolytopeQuery(probes)).mean() for probes in (1, 4, 16, 64)]
+    assert counts == sorted(counts)
+    assert counts[0] < counts[-1] == 600
+
+
+# --- more vectors, files ----------------------------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize("sketch", [True, False])
+def test_added_vectors_are_found_as_if_they_had_been_there(sketch: bool) -> None:
+    params = dataclasses.replace(SMALL, sketch=sketch)
+    index = build_crosspolytope(BASE[:400].copy(), params)
+    before = index.size_bytes()
+    index.add(BASE[400:433], threads=2)
+    index.add(BASE[433:])
+    rows, _ = index.search(QUERIES, 20, EVERYTHING)
+    np.testing.assert_array_equal(rows, brute_force(QUERIES, BASE, 20))
+    assert (index.search(BASE, 1, CrosspolytopeQuery(1, 5))[0][:, 0] == np.arange(600)).all()
+    assert index.size_bytes() > before
+
+
+def test_adding_equals_building_with_the_same_axes(tmp_path: Path) -> None:
+    """All axes and centroids come from the first rows, so those are repeated to make both bases alike."""
+    twice = np.concatenate([BASE, BASE])
+    index = build_crosspolytope(BASE, dataclasses.replace(SMALL, hash_dimension=0, sketch=False))
+    index.add(BASE)
+    index.save(tmp_path / "added")
+    build_crosspolytope(twice, dataclasses.replace(SMALL, hash_dimension=0, sketch=False)).save(tmp_path / "built")
+    assert (tmp_path / "added").read_bytes() == (tmp_path / "built").read_bytes()
+
+
+def test_added_vectors_must_fit() -> None:
+    index = build_crosspolytope(BASE, dataclasses.replace(SMALL, distance="cosine"))
+    for vectors, message in (
+        (QUERIES[:, :20].copy(), "20 dimensions, the index has 24"),
+        (np.zeros((2, 24), np.float32), "2 of 2 vectors are zero"),
+        (QUERIES[:0], "the base is empty"),
+    ):
+        with pytest.raises(SearchError, match=message):
+            index.add(vectors)
+
+
+@pytest.mark.parametrize("mmap", [False, True])
+@pytest.mark.parametrize("distance", DISTANCES)
+def test_saved_index_answers_as_before(tmp_path: Path, distance: str, mmap: bool) -> None:
+    index = build_crosspolytope(BASE, dataclasses.replace(SMALL, distance=distance))
+    index.save(tmp_path / "index")
+    loaded = load_crosspolytope(tmp_path / "index", BASE, mmap=mmap)
+    query = CrosspolytopeQuery(5, 30)
+    for ours, theirs in zip(loaded.search(QUERIES, 10, query), index.search(QUERIES, 10, query), strict=True):
+        np.testing.assert_array_equal(ours, theirs)
+    assert loaded.size_bytes() == index.size_bytes()
+    assert loaded.derived() == index.derived()
+    loaded.add(QUERIES)  # a mapped index is never written to
+    rows, _ = loaded.search(QUERIES, 1, EVERYTHING)
+    np.testing.assert_array_equal(rows, brute_force(QUERIES, np.concatenate([BASE, QUERIES]), 1, distance))
+
+
+def asked(index: Crosspolytope) -> None:
+    rows, _ = index.search(QUERIES, 10, CrosspolytopeQuery(20, 30))
+    assert ((rows >= -1) & (rows < len(BASE))).all()
+
+
+@pytest.mark.parametrize("mmap", [False, True])
+def test_damaged_files_are_refused_or_safe(tmp_path: Path, mmap: bool) -> None:
+    good = tmp_path / "good"
+    build_crosspolytope(BASE, SMALL).save(good)
+    content = good.read_bytes()
+    rng = np.random.default_rng(8)
+    bad = tmp_path / "bad"
+    refused = 0
+    places = [*range(104), *rng.integers(128, len(content), 400).tolist()]  # 104 bytes of header, filled up to 128
+    for place in places:
+        damaged = bytearray(content)
+        damaged[place] ^= 1 << int(rng.integers(8))
+        bad.write_bytes(damaged)
+        try:
+            asked(load_crosspolytope(bad, BASE, mmap=mmap))
+        except SearchError:
+            refused += 1
+    # mapped, what only a wrong answer can come of is not looked at
+    assert refused == len(places) if not mmap else refused >= 104
+    for length in [0, 1, 127, 128, *rng.integers(0, len(content), 60).tolist()]:
+        bad.write_bytes(content[:length])
+        with pytest.raises(SearchError, match=r"too short|announces"):
+            load_crosspolytope(bad, BASE, mmap=mmap)
+
+
+def test_forged_tables_are_refused_even_if_mapped(tmp_path: Path) -> None:
+    """Starts and rows decide which memory is read, so they are looked at whatever the checksums say."""
+    index = build_crosspolytope(BASE, dataclasses.replace(SMALL, tables=1, sketch=False, hash_dimension=0))
+    index.save(tmp_path / "index")
+    content = np.fromfile(tmp_path / "index", np.uint32)
+    for place in range(32, 32 + 65, 7):  # the header has 128 bytes; then come 65 starts, filled up to 80 words, and rows
+        for offset, value in ((0, 601), (0, 2**31), (80, 600), (80, 0xFFFFFFFF)):
+            forged = content.copy()
+            if forged[place + offset] == value:
+                continue
+            forged[place + offset] = value
+            forged.tofile(tmp_path / "forged")
+            with pytest.raises(SearchError, match="does not hold each row once"):
+                load_crosspolytope(tmp_path / "forged", BASE, mmap=True)
+
+
+@pytest.mark.parametrize(
+    ("content", "message"),
+    [
+        (b"", "too short"),
+        (b"\x93NUMPY" + bytes(500), "is no index of the engine crosspolytope"),
+        (b"RISCPLSH\x09\x00\x00\x00\x04\x03\x02\x01" + bytes(200), "has version 9; this program reads 1"),
+        (b"RISCPLSH\x01\x00\x00\x00\x01\x02\x03\x04" + bytes(200), "byte order"),
+    ],
+)
+def test_foreign_files_are_refused(tmp_path: Path, content: bytes, message: str) -> None:
+    (tmp_path / "file").write_bytes(content)
+    for mmap in (False, True):
+        with pytest.raises(SearchError, match=message):
+            load_crosspolytope(tmp_path / "file", BASE, mmap=mmap)
+
+
+def test_paths_that_cannot_be_opened_are_refused(tmp_path: Path) -> None:
+    index = build_crosspolytope(BASE, SMALL)
+    with pytest.raises(SearchError, match=r"cannot be opened: No such file"):
+        load_crosspolytope(tmp_path / "nothing", BASE)
+    with pytest.raises(SearchError, match="cannot be opened"):
+        index.save(tmp_path / "no folder" / "index")
+    with pytest.raises(SearchError, match="is no regular file"):
+        load_crosspolytope(tmp_path, BASE)
+
+
+def test_another_base_is_refused(tmp_path: Path) -> None:
+    build_crosspolytope(BASE, SMALL).save(tmp_path / "index")
+    changed = BASE.copy()
+    changed[301, 5] += 1e-3
+    for base, message in (
+        (changed, "does not hold the vectors that were indexed"),
+        (BASE[:599], "599 x 24"),
+        (BASE[:, :20].copy(), "600 x 20"),
+    ):
+        with pytest.raises(SearchError, match=message):
+            load_crosspolytope(tmp_path / "index", base)
+
+
+def test_a_changed_base_is_noticed(tmp_path: Path) -> None:
+    base = BASE.copy()
+    index = build_crosspolytope(base, SMALL)
+    base[7, 3] += 1
+    with pytest.raises(SearchError, match="does not hold the vectors"):
+        index.check_base()
+    with pytest.raises(SearchError, match="does not hold the vectors"):
+        index.save(tmp_path / "index")
+    base[:] = 0
+    with pytest.raises(SearchError, match="was changed after it was indexed"):
+        index.search(QUERIES, 1, CrosspolytopeQuery())
+
+
+# --- a wanted recall --------------------------------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize("distance", DISTANCES)
+@pytest.mark.parametrize("wanted", [0.8, 0.95])
+def test_wanted_recall_is_kept_on_fresh_queries(wanted: float, distance: str) -> None:
+    base, queries = clustered(8000, 48, seed=9), clustered(1000, 48, seed=10)
+    index = build_crosspolytope(base, CrosspolytopeParams(hash_bits=9, distance=distance))
+    query = CrosspolytopeQuery(recall=wanted)
+    chosen = index.prepare(20, query)
+    assert chosen["recall_on_sample"] >= wanted
+    assert chosen["probes_per_table"] < 512
+    rows, _ = index.search(queries, 20, query)
+    assert recall(rows, brute_force(queries, base, 20, distance)) >= wanted - 0.01
+    by_hand = CrosspolytopeQuery(int(chosen["probes_per_table"]), int(chosen["rerank"]))
+    np.testing.assert_array_equal(index.search(queries, 20, by_hand)[0], rows)
+    assert index.prepare(20, CrosspolytopeQuery()) == {}
+
+
+def test_a_higher_recall_costs_more_and_is_remembered(monkeypatch: pytest.MonkeyPatch) -> None:
+    index = build_crosspolytope(clustered(3000, 48, seed=9), SMALL)
+    low, high = (index.prepare(10, CrosspolytopeQuery(recall=wanted)) for wanted in (0.5, 0.99))
+    assert high["rerank"] * high["probes_per_table"] > low["rerank"] * low["probes_per_table"]
+    monkeypatch.setattr(module, "choose_cheapest", None)  # would fail if it were asked again
+    assert index.prepare(10, CrosspolytopeQuery(recall=0.5)) == low
+
+
+@pytest.mark.parametrize("n", [1, 2, 9])
+def test_recall_of_tiny_bases_is_complete(n: int) -> None:
+    index = build_crosspolytope(BASE[:n].copy(), SMALL)
+    rows, _ = index.search(BASE[:n].copy(), n, CrosspolytopeQuery(recall=1.0))
+    assert (np.sort(rows, axis=1) == np.arange(n)).all()
+
+
+def test_recall_without_sketches_chooses_probes_alone() -> None:
+    index = build_crosspolytope(BASE, dataclasses.replace(SMALL, sketch=False))
+    assert index.prepare(10, CrosspolytopeQuery(recall=0.9))["rerank"] == 0
+
+
+# --- what it costs, what it refuses -----------------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize("distance", DISTANCES)
+@pytest.mark.parametrize("sketch", [True, False])
+@pytest.mark.parametrize("n", [1, 600])
+def test_size_is_that_of_the_formula(n: int, sketch: bool, distance: str) -> None:
+    params = CrosspolytopeParams(tables=3, hash_bits=7, sketch=sketch, distance=distance)
+    size = build_crosspolytope(BASE[:n].copy(), params).size_bytes()
+    assert abs(size - theoretical_bytes(n, 24, params)) < 3 * 5 * 64 + 24 * 25 * 4 + 16 * 4 * 40
+
+
+def test_size_by_hand() -> None:
+    # 4,097 starts and 100 rows; 4 blocks of 32 points, each with 2 factors and 48 groups of half a byte; 192 axes; centroids
+    wanted = 4 * 4097 + 400 + 128 * (8 + 24) + 4 * 192 * 192 + 48 * (64 + 4) * 4
+    assert theoretical_bytes(100, 192, CrosspolytopeParams(hash_bits=12)) == wanted
+
+
+def test_derived_names_the_hash() -> None:
+    derived = build_crosspolytope(BASE, CrosspolytopeParams(hash_bits=9, hash_dimension=20)).derived()
+    assert derived["rotated_dimension"] == 32
+    assert derived["hash_functions"] == 2
+    assert derived["last_dimension"] == 4  # 6 + 3 bits
+    assert derived["path"] == native.crosspolytope_paths()[0]
+
+
+@pytest.mark.parametrize(("n", "d", "bits"), [(1, 1, 1), (1000, 8, 4), (60_000, 192, 10), (400_000, 384, 13)])
+def test_default_params_are_possible(n: int, d: int, bits: int) -> None:
+    params = default_params(n, d)
+    assert params.hash_bits == bits
+    assert params.faults(n, d) == []
+    with pytest.raises(SearchError, match="must be 1 or more"):
+        default_params(0, d)
+
+
+@pytest.mark.parametrize(
+    ("changes", "message"),
+    [
+        ({"family": "minhash"}, "family = 'minhash'; allowed: cross_polytope, hyperplane"),
+        ({"distance": "hamming"}, "distance = 'hamming'; allowed: euclidean_squared, cosine, inner_product"),
+        ({"tables": 0}, "tables = 0"),
+        ({"hash_bits": 0}, "hash_bits = 0; allowed: 1 to 30"),
+        ({"hash_bits": 31}, "hash_bits = 31; allowed: 1 to 30"),
+        ({"rotations": 0}, "rotations = 0"),
+        ({"hash_dimension": -1}, "hash_dimension = -1"),
+        ({"seed": 2**64}, "seed = 18446744073709551616"),
+    ],
+)
+def test_impossible_params_are_refused(changes: dict[str, Any], message: str) -> None:
+    with pytest.raises(SearchError, match=f"crosspolytope: {message}"):
+        build_crosspolytope(BASE, dataclasses.replace(SMALL, **changes))
+
+
+def test_tables_beyond_memory_are_refused(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(module.psutil, "virtual_memory", lambda: SimpleNamespace(available=10_000))
+    [fault] = SMALL.faults(600, 24)
+    assert "GiB are free" in fault
+
+
+@pytest.mark.parametrize(
+    ("query", "message"),
+    [
+        (CrosspolytopeQuery(probes_per_table=0), "probes_per_table = 0"),
+        (CrosspolytopeQuery(rerank=-1), "rerank = -1"),
+        (CrosspolytopeQuery(recall=1.5), "recall = 1.5; allowed: 0 to 1"),
+    ],
+)
+def test_impossible_queries_are_refused(query: CrosspolytopeQuery, message: str) -> None:
+    index = build_crosspolytope(BASE, SMALL)
+    for call in (lambda: index.search(QUERIES, 5, query), lambda: index.candidates(QUERIES, query)):
+        with pytest.raises(SearchError, match=message):
+            call()
+
+
+@pytest.mark.parametrize(
+    ("queries", "message"),
+    [
+        (QUERIES[:, :20].copy(), "20 dimensions, the index has 24"),
+        (QUERIES.astype(np.float64), "float64"),
+        (QUERIES[0], r"of shape \(24,\)"),
+        (np.full_like(QUERIES, np.nan), "40 of 40 vectors"),
+        (np.zeros_like(QUERIES), "40 of 40 vectors are zero"),
+    ],
+)
+def test_impossible_vectors_are_refused(queries: np.ndarray, message: str) -> None:
+    index = build_crosspolytope(BASE, dataclasses.replace(SMALL, distance="cosine"))
+    with pytest.raises(SearchError, match=message):
+        index.search(queries, 5, CrosspolytopeQuery())
+
+
+def test_impossible_bases_are_refused() -> None:
+    for base, message in (
+        (BASE[:0], "the base is empty"),
+        (np.where(BASE > 1, np.inf, BASE).astype(np.float32), "NaN, infinite"),
+        (np.concatenate([BASE[:3], np.zeros((2, 24), np.float32)]), "2 of 5 vectors are zero, first in row 3"),
+        (np.zeros((2, 70_000), np.float32), "70000 dimensions; allowed are up to 65535"),
+    ):
+        with pytest.raises(SearchError, match=message):
+            build_crosspolytope(base, dataclasses.replace(SMALL, distance="cosine"))
+    with pytest.raises(SearchError, match="k = 601; allowed is 1 to 600"):
+        build_crosspolytope(BASE, SMALL).search(QUERIES, 601, CrosspolytopeQuery())
+    with pytest.raises(SearchError, match="path is 'mmx'"):
+        build_crosspolytope(BASE, SMALL, path="mmx")
