@@ -33,7 +33,7 @@ _LEAST_DECADES = 1.0
 def draw_costs(tables: Path) -> Figure | None:
     """Build seconds and index bytes of each engine's fastest setting that reaches each recall; a row a backbone.
 
-    None when no approximate engine reaches any recall.
+    None when no approximate engine reaches any recall, or no build was measured.
     """
     cheapest = read_rows(tables, "cheapest_settings")
     cheapest = cheapest[cheapest["variant"] != EXACT] if len(cheapest) else cheapest
@@ -41,6 +41,9 @@ def draw_costs(tables: Path) -> Figure | None:
         return None
     looks = variant_looks(read_cells(tables)["variant"])
     costs = setting_costs(largest_sizes(cheapest))
+    panels = {cost: words for cost, words in _PANELS.items() if (costs[cost] > 0).any()}
+    if not panels:  # a run of query cells alone knows no costs of builds
+        return None
     backbones = list(dict.fromkeys(costs["backbone"]))
     recalls = sorted(set(costs["recall_target"]))
     sheet = Sheet(
@@ -49,13 +52,13 @@ def draw_costs(tables: Path) -> Figure | None:
         f"reach the recall@{span(costs['k'])}; a line ends where no measured setting reaches it. Medians. Exact search "
         "builds nothing. Marks at one recall stand side by side.",
         rows=len(backbones),
-        columns=2,
+        columns=len(panels),
         height_in=3.4 if len(backbones) == 1 else 2.5,
     )
     figure, axes = draw_sheet(sheet, sharex=True, sharey="col")
     for row, backbone in enumerate(backbones):
         here = costs[costs["backbone"] == backbone]
-        for ax, (cost, (words, unit)) in zip(axes[row], _PANELS.items(), strict=True):
+        for ax, (cost, (words, unit)) in zip(axes[row], panels.items(), strict=True):
             _draw_panel(ax, here, cost, recalls, looks)
             ax.set_title(plain(f"{backbone} · {words}"))
             ax.set_ylabel(f"{unit} (log scale)")

@@ -32,7 +32,7 @@ _MOST_ROWS = 24
 def draw_times(tables: Path) -> Figure | None:
     """Build time, and time of a query in each mode, of every index: one row an index, one marker a backbone.
 
-    None when no cell was measured.
+    The panel of builds is left out where none was measured. None when no cell was.
     """
     cells = read_cells(tables)
     if cells.empty:
@@ -43,23 +43,25 @@ def draw_times(tables: Path) -> Figure | None:
     left_out -= len(indexes)
     cells = cells[cells["index"].isin(indexes)]
     ways = list(dict.fromkeys(zip(cells["mode"], cells["threads"], strict=True)))
+    builds = cells.drop_duplicates(["backbone", "index"]).assign(build_ms=lambda t: t["build_s"] * 1000)
+    has_builds = bool(builds["build_ms"].notna().any())
     more = f" {left_out} further indexes stand in lsh_parameters.csv." if left_out else ""
     sheet = Sheet(
         "Build and query time",
         f"{span(cells['n'])} tiles; {span(cells['q'])} queries, k = {span(cells['k'])}. Medians. A line joins the "
         f"query settings of one index. Building starts with the vectors in memory.{more}",
-        columns=1 + len(ways),
+        columns=has_builds + len(ways),
         height_in=0.9 + (0.16 + 0.075 * cells["backbone"].nunique()) * len(indexes),
     )
     figure, axes = draw_sheet(sheet, sharey=True)
     looks, colours = backbone_looks(cells["backbone"]), variant_colours(cells["variant"])
-    builds = cells.drop_duplicates(["backbone", "index"]).assign(build_ms=lambda t: t["build_s"] * 1000)
-    _draw_rows(axes[0, 0], builds, "build_ms", indexes, colours)
-    scale_times(axes[0, 0], "build time")
-    axes[0, 0].set_title("build")
+    if has_builds:
+        _draw_rows(axes[0, 0], builds, "build_ms", indexes, colours)
+        scale_times(axes[0, 0], "build time")
+        axes[0, 0].set_title("build")
     axes[0, 0].set_yticks(range(len(indexes)), [plain(name) for name in indexes])
     axes[0, 0].invert_yaxis()
-    for ax, (mode, threads) in zip(axes[0, 1:], ways, strict=True):
+    for ax, (mode, threads) in zip(axes[0, has_builds:], ways, strict=True):
         _draw_rows(
             ax, cells[(cells["mode"] == mode) & (cells["threads"] == threads)], "query_ms_median", indexes, colours
         )

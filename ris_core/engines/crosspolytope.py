@@ -13,108 +13,25 @@ arXiv:1509.02897; sketches: André et al. 2015, Cache Locality Is Not Enough. Di
 are hashed, not the whole vector, and buckets are large: what is read in one go costs little.
 """
 
-import dataclasses
 from pathlib import Path
 from typing import Any
 
 import numpy as np
-import psutil
 
 from ris_core import native
-from ris_core.engines.contract import Engine, EngineKind, check_build, check_search, check_vectors, range_faults, refuse
+from ris_core.engines.contract import MAX_POINTS, Engine, EngineKind, check_build, check_search, check_vectors, refuse
+from ris_core.engines.crosspolytope_params import (
+    CrosspolytopeParams,
+    CrosspolytopeQuery,
+    sketch_groups,
+    theoretical_bytes,
+)
 from ris_core.engines.principal_axes import principal_axes
 from ris_core.engines.recall_tuning import HeldOutSample, choose_cheapest, hold_out
 from ris_core.errors import SearchError
 
-FAMILIES = ("cross_polytope", "hyperplane")
-DISTANCES = ("euclidean_squared", "cosine", "inner_product")
-
-_MAX_BITS = 30
-_MAX_TABLES = 2**16
-_MAX_ROTATIONS = 2**10
-_MAX_DIM = 2**16 - 1
-_MAX_SEED = 2**64 - 1
 _BLOCK_QUERIES = 1024  # Ctrl-C gets through between two blocks
-_COORDINATES_A_GROUP = 4  # one bit of sketch a dimension
-_RERANK_COST = 60  # of one candidate scored exactly, in candidates compared by sketch; measured, d = 192 and 384
-
-
-@dataclasses.dataclass(frozen=True)
-class CrosspolytopeParams:
-    """What shapes the index. The defaults serve 50,000 to a million vectors.
-
-    Attributes:
-        family: ``"cross_polytope"`` or ``"hyperplane"``.
-        tables: Number of hash tables. One suffices where many of its buckets are probed; each costs memory anew.
-        hash_bits: Bits of a table's hash: 2^bits buckets. Buckets of some dozen to some hundred vectors are best.
-        rotations: Pseudo-random rotations before each cross-polytope.
-        hash_dimension: How many leading principal coordinates are hashed, at most d; 0 hashes the vectors as they come.
-        sketch: Whether candidates can be filtered by sketches of about d bits.
-        distance: What candidates are ranked by. ``"euclidean_squared"``; ``"cosine"``, which scales all vectors to
-            length 1 on the way; or ``"inner_product"``, the largest first.
-        seed: Of the rotations, 0 to 2^64 - 1.
-    """
-
-    family: str = "cross_polytope"
-    tables: int = 1
-    hash_bits: int = 11
-    rotations: int = 1
-    hash_dimension: int = 16
-    sketch: bool = True
-    distance: str = "euclidean_squared"
-    seed: int = 1
-
-    def faults(self, n: int, d: int) -> list[str]:
-        """See `ris_core.engines.contract.Params`."""
-        faults = [
-            f"{key} = {value!r}; allowed: {', '.join(allowed)}."
-            for key, value, allowed in (
-                ("family", self.family, FAMILIES),
-                ("distance", self.distance, DISTANCES),
-            )
-            if value not in allowed
-        ]
-        faults += range_faults(
-            self,
-            tables=(1, _MAX_TABLES),
-            hash_bits=(1, _MAX_BITS),
-            rotations=(1, _MAX_ROTATIONS),
-            hash_dimension=(0, None),
-            seed=(0, _MAX_SEED),
-        )
-        if d > _MAX_DIM:
-            faults.append(f"vectors have {d} dimensions; allowed are up to {_MAX_DIM}. Project them first.")
-        return faults or self._memory_faults(n, d)
-
-    def _memory_faults(self, n: int, d: int) -> list[str]:
-        need, free = theoretical_bytes(n, d, self), psutil.virtual_memory().available
-        if need <= free:
-            return []
-        return [
-            f"tables = {self.tables} with hash_bits = {self.hash_bits} need about {need / 2**30:.1f} GiB for {n} "
-            f"vectors; {free / 2**30:.1f} GiB are free. Lower either."
-        ]
-
-
-@dataclasses.dataclass(frozen=True)
-class CrosspolytopeQuery:
-    """What one index can be asked with.
-
-    Attributes:
-        probes_per_table: Buckets looked into, on average over the tables: tables times this number are shared among
-            them by how promising a bucket is.
-        rerank: Candidates that sketches leave to exact scoring, at least k; 0 for all, without looking at sketches.
-        recall: Share of the true neighbours that is wanted, 0 to 1: probes and re-ranked candidates are then chosen for
-            it on rows of the base that are held out from their own answer. 0 takes the two numbers above.
-    """
-
-    probes_per_table: int = 120
-    rerank: int = 300
-    recall: float = 0.0
-
-    def faults(self, n: int, d: int) -> list[str]:
-        """See `ris_core.engines.contract.Params`."""
-        return range_faults(self, probes_per_table=(1, None), rerank=(0, None), recall=(0, 1))
+_RERANK_COST = 100  # of one candidate scored exactly, in candidates compared by sketch; measured, d = 192 and 384
 
 
 class Crosspolytope(Engine):
@@ -229,11 +146,12 @@ class Crosspolytope(Engine):
         Raises:
             SearchError: If the vectors do not fit.
         """
-        check_build("crosspolytope", vectors, CrosspolytopeParams(), threads)
         check_search("crosspolytope", vectors, 1, self._base.shape, threads)
         self._refuse_zeros(vectors)
+        if len(self._base) + len(vectors) > MAX_POINTS:
+            raise SearchError(f"crosspolytope: the base would grow beyond {MAX_POINTS} vectors. Build a second index.")
+        self.check_base()
         base = np.concatenate([self._base, vectors])
-        check_build("crosspolytope", base[:1], CrosspolytopeParams(), threads)
         self._index = self._index.extended(base, threads=threads)
         self._base = base
         self._sample, self._chosen = {}, {}
@@ -293,7 +211,8 @@ def _refuse_zeros(vectors: np.ndarray) -> None:
     if is_zero.any():
         raise SearchError(
             f"crosspolytope: {np.count_nonzero(is_zero)} of {len(vectors)} vectors are zero, first in row "
-            f"{np.argmax(is_zero)}; they have no direction for distance cosine. Leave them out, or take another distance."
+            f"{np.argmax(is_zero)}; they have no direction for distance cosine. Leave them out, or take another "
+            "distance."
         )
 
 
@@ -331,7 +250,7 @@ def build_crosspolytope(
         axes, moments = principal_axes(base, params.distance)
         settings.variances = moments.tolist()
         settings.hash_dimension = min(params.hash_dimension, len(axes))
-        settings.sketch_groups = _sketch_groups(len(axes)) if params.sketch else 0
+        settings.sketch_groups = sketch_groups(len(axes)) if params.sketch else 0
     try:
         return Crosspolytope(base, native.CrosspolytopeIndex(base, settings, axes, threads, path))
     except ValueError as error:
@@ -362,37 +281,6 @@ def load_crosspolytope(path: Path, base: np.ndarray, *, mmap: bool = False) -> C
         raise SearchError(f"crosspolytope: {error}. Build the index anew and save it.") from error
     except native.ForeignBaseError as error:
         raise _foreign(error) from error
-
-
-def _sketch_groups(dimension: int) -> int:
-    return -(-dimension // _COORDINATES_A_GROUP)
-
-
-def theoretical_bytes(n: int, d: int, params: CrosspolytopeParams) -> int:
-    """Bytes of the tables, and of the axes and centroids that they share, for n vectors of d dimensions.
-
-    Each table holds 2^bits + 1 starts of buckets and n rows, of 4 bytes each, and with sketches, for points in blocks
-    of 32, two factors of 4 bytes and half a byte for each of (p / 4) groups, in fours, p being d or, for inner products, d + 1. They share up to
-    p axes of p float32, and 4 x 16 float32 centroids and 4 numbers a group.
-    """
-    p = d + (params.distance == "inner_product")
-    groups = -(-_sketch_groups(p) // 4) * 4 if params.sketch else 0
-    points = -(-n // 32) * 32 if params.sketch else 0
-    table = 4 * (2**params.hash_bits + 1) + 4 * n + points * (8 + groups // 2)
-    coordinates = p if params.sketch else min(p, params.hash_dimension)
-    return params.tables * table + 4 * coordinates * p + groups * 4 * (16 + 1) * 4
-
-
-def default_params(n: int, d: int) -> CrosspolytopeParams:
-    """Advice for n vectors of d dimensions: one table of about 64 vectors a bucket, 16 leading coordinates hashed.
-
-    Raises:
-        SearchError: If n or d is below 1.
-    """
-    if n < 1 or d < 1:
-        refuse("crosspolytope", [f"n = {n}, d = {d}; both must be 1 or more."])
-    bits = min(16, max(1, round(np.log2(n / 64)))) if n > 64 else 1
-    return CrosspolytopeParams(hash_bits=int(bits), hash_dimension=min(16, d))
 
 
 CROSSPOLYTOPE = EngineKind(

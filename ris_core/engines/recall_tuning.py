@@ -58,8 +58,8 @@ def hold_out(base: np.ndarray, k: int, distance: str, threads: int) -> HeldOutSa
     """
     rows = np.unique(np.linspace(0, len(base) - 1, min(len(base), _SAMPLED_ROWS)).astype(np.int64))
     queries = np.ascontiguousarray(base[rows])
-    best = np.empty((len(rows), 0), np.float32)
-    found = np.empty((len(rows), 0), np.int64)
+    best: np.ndarray = np.empty((len(rows), 0), np.float32)
+    found: np.ndarray = np.empty((len(rows), 0), np.int64)
     with threadpoolctl.threadpool_limits(threads):
         for start in range(0, len(base), _BLOCK_ROWS):
             values = _ranked_by(queries, base[start : start + _BLOCK_ROWS], distance)
@@ -100,36 +100,37 @@ def choose_cheapest(
         recalls: From probes and rerank budget to each sampled row's recall. It is taken to rise with both.
         cost: From probes and rerank budget to a time, in any unit.
     """
-    probes_steps = _ladder(most[0])
+    steps = _ladder(most[0])
     reranks = sorted({min(most[1], int(np.ceil(factor * k))) for factor in _RERANK_FACTORS} | {most[1]})
     best: Choice | None = None
-    last = len(probes_steps) - 1
     for rerank in reranks:
         if best is not None and cost(1, rerank) >= cost(best.probes, best.rerank):
             break
-        fewest = _fewest(last, lambda step, rerank=rerank: recalls(probes_steps[step], rerank), wanted)
-        if fewest is None:
+        choice = _fewest_probes(steps, rerank, recalls, wanted)
+        if choice is None:
             continue
-        last, recall = fewest  # more candidates never need more probes
-        if best is None or cost(probes_steps[last], rerank) < cost(best.probes, best.rerank):
-            best = Choice(probes_steps[last], rerank, recall)
+        steps = steps[: steps.index(choice.probes) + 1]  # more candidates never need more probes
+        if best is None or cost(choice.probes, rerank) < cost(best.probes, best.rerank):
+            best = choice
     return best
 
 
-def _fewest(last: int, recalls_at: Callable[[int], np.ndarray], wanted: float) -> tuple[int, float] | None:
-    """The first step up to ``last`` that reaches the recall, and its recall; None if not even the last one does."""
-    recall = _sure_recall(recalls_at(last), wanted)
+def _fewest_probes(
+    steps: list[int], rerank: int, recalls: Callable[[int, int], np.ndarray], wanted: float
+) -> Choice | None:
+    """The smallest of the numbers of probes that reaches the recall; None if not even the largest does."""
+    recall = _sure_recall(recalls(steps[-1], rerank), wanted)
     if recall is None:
         return None
-    low, high = -1, last
+    low, high = -1, len(steps) - 1
     while high - low > 1:
         middle = (low + high) // 2
-        here = _sure_recall(recalls_at(middle), wanted)
+        here = _sure_recall(recalls(steps[middle], rerank), wanted)
         if here is None:
             low = middle
         else:
             high, recall = middle, here
-    return high, recall
+    return Choice(steps[high], rerank, recall)
 
 
 def _sure_recall(recalls: np.ndarray, wanted: float) -> float | None:

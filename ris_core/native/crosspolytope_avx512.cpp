@@ -4,6 +4,8 @@
 #if defined(__x86_64__)
 #ifdef RIS_EMULATE_AVX512  // tests on a CPU without it: see the end of CMakeLists.txt
 #include <simde/x86/avx512.h>
+#undef _mm512_shuffle_f32x4
+#define _mm512_shuffle_f32x4 simde_mm512_shuffle_f32x4  // SIMDe has no alias for it
 #else
 #include <immintrin.h>
 #endif
@@ -18,8 +20,8 @@ typedef std::int32_t Ints __attribute__((vector_size(64)));
 template <int H>
 inline Floats partners(Floats v) {
   const __m512 lanes = (__m512)v;
-  if constexpr (H == 1) return (Floats)_mm512_permute_ps(lanes, 0xB1);
-  if constexpr (H == 2) return (Floats)_mm512_permute_ps(lanes, 0x4E);
+  if constexpr (H == 1) return (Floats)_mm512_shuffle_ps(lanes, lanes, 0xB1);
+  if constexpr (H == 2) return (Floats)_mm512_shuffle_ps(lanes, lanes, 0x4E);
   if constexpr (H == 4) return (Floats)_mm512_shuffle_f32x4(lanes, lanes, 0xB1);
   return (Floats)_mm512_shuffle_f32x4(lanes, lanes, 0x4E);
 }

@@ -109,7 +109,8 @@ struct CrosspolytopeSettings {
 // Holds the array, and so the memory that the index points into.
 class BoundCrosspolytope {
  public:
-  BoundCrosspolytope(Matrix base, const CrosspolytopeSettings& settings, const Matrix& axes, std::int64_t threads, const std::string& path)
+  BoundCrosspolytope(Matrix base, const CrosspolytopeSettings& settings, const Matrix& axes, std::int64_t threads,
+                     const std::string& path)
       : base_(std::move(base)) {
     const Base view = check_base(base_, threads);
     const BuildSettings build = settings.view(axes, view.dimension);
@@ -117,7 +118,8 @@ class BoundCrosspolytope {
     index_ = std::make_unique<CrosspolytopeIndex>(view, build, threads, path);
   }
 
-  BoundCrosspolytope(Matrix base, const std::string& file, bool is_mapped, const std::string& path) : base_(std::move(base)) {
+  BoundCrosspolytope(Matrix base, const std::string& file, bool is_mapped, const std::string& path)
+      : base_(std::move(base)) {
     const Base view = check_base(base_, 1);
     nb::gil_scoped_release release;
     index_ = std::make_unique<CrosspolytopeIndex>(view, file, is_mapped, path);
@@ -247,16 +249,16 @@ void bind_crosspolytope(nb::module_& m) {
       .def_rw("variances", &CrosspolytopeSettings::variances);
 
   nb::class_<BoundCrosspolytope>(m, "CrosspolytopeIndex")
-      .def(nb::init<Matrix, const CrosspolytopeSettings&, const Matrix&, std::int64_t, const std::string&>(), "base"_a.noconvert(),
-           "settings"_a, "axes"_a.noconvert(), "threads"_a = 1, "path"_a = "")
+      .def(nb::init<Matrix, const CrosspolytopeSettings&, const Matrix&, std::int64_t, const std::string&>(),
+           "base"_a.noconvert(), "settings"_a, "axes"_a.noconvert(), "threads"_a = 1, "path"_a = "")
       .def(nb::init<Matrix, const std::string&, bool, const std::string&>(), "base"_a.noconvert(), "file"_a,
            "is_mapped"_a, "path"_a = "", "From a file that save() wrote.")
       .def("extended", &BoundCrosspolytope::extended, "base"_a.noconvert(), "threads"_a = 1,
            "A new index over a longer base that begins with this one's; only the new rows are hashed.")
       .def(
           "search",
-          [](const BoundCrosspolytope& self, const Matrix& queries, std::int64_t k, std::int64_t probes, std::int64_t rerank,
-             std::int64_t threads) { return self.search(queries, k, {probes, rerank, threads}); },
+          [](const BoundCrosspolytope& self, const Matrix& queries, std::int64_t k, std::int64_t probes,
+             std::int64_t rerank, std::int64_t threads) { return self.search(queries, k, {probes, rerank, threads}); },
           "queries"_a.noconvert(), "k"_a, "probes"_a, "rerank"_a = 0, "threads"_a = 1,
           "Rows (q, k) int64, padded by -1, and squared Euclidean distances (q, k) float32, padded by inf.")
       .def(

@@ -62,6 +62,8 @@ struct Kernels {
   // Both outputs need room for end - begin + kBlockPoints.
   int (*scan)(const SketchColumns& points, const SketchQuery& query, std::int64_t begin, std::int64_t end,
               float limit, std::uint32_t* positions, float* estimates);
+  // The smallest and the largest of at least one value.
+  void (*range_of)(const float* values, std::int64_t count, float* least, float* most);
   // How many values are below the limit.
   std::int64_t (*count_below)(const float* values, std::int64_t count, float limit);
 };

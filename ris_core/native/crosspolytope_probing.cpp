@@ -99,7 +99,8 @@ void ProbingSequence::combine(Choices& high, const Choices& low, std::size_t wan
   for (std::size_t i = 0; i < high.sorted.size() && i < wanted; ++i) {
     const std::size_t end = std::min(low.sorted.size(), wanted / (i + 1));
     for (std::size_t j = 0; j < end; ++j)
-      combined_.push_back({high.sorted[i].cost + low.sorted[j].cost, high.sorted[i].code << low.bits | low.sorted[j].code});
+      combined_.push_back(
+          {high.sorted[i].cost + low.sorted[j].cost, high.sorted[i].code << low.bits | low.sorted[j].code});
   }
   std::sort(combined_.begin(), combined_.end());
   high.bound = std::min(high.bound, low.bound);

@@ -95,9 +95,9 @@ float CrosspolytopeIndex::keep_best(std::size_t wanted, Scratch& scratch) const 
   std::vector<std::uint32_t>& rows = scratch.best_rows;
   if (estimates.size() <= wanted) return std::numeric_limits<float>::infinity();
   const std::int64_t size = estimates.size(), count = wanted;
-  // fewer than wanted are below `low`, at least as many below `high`
-  const auto [least, most] = std::minmax_element(estimates.begin(), estimates.end());
-  float low = *least, high = std::nextafter(*most, std::numeric_limits<float>::infinity());
+  float low, high;  // fewer than wanted are below `low`, at least as many below `high`
+  kernels_.range_of(estimates.data(), size, &low, &high);
+  high = std::nextafter(high, std::numeric_limits<float>::infinity());
   for (;;) {
     const float middle = 0.5f * low + 0.5f * high;
     if (middle <= low || middle >= high) break;
@@ -105,14 +105,17 @@ float CrosspolytopeIndex::keep_best(std::size_t wanted, Scratch& scratch) const 
     (below < count ? low : high) = middle;
     if (below == count) break;
   }
-  std::size_t ties = count - kernels_.count_below(estimates.data(), size, low);
   std::size_t kept = 0;
-  for (std::int64_t i = 0; i < size; ++i) {
-    const bool is_tie = estimates[i] >= low;
-    if (estimates[i] >= high || (is_tie && ties == 0)) continue;
-    ties -= is_tie;
+  for (std::int64_t i = 0; i < size; ++i) {  // no branch: which ones stay cannot be guessed
     estimates[kept] = estimates[i];
-    rows[kept++] = rows[i];
+    rows[kept] = rows[i];
+    kept += estimates[i] < high;
+  }
+  for (std::size_t i = kept; kept > wanted; --i) {  // ties for the last place
+    if (estimates[i - 1] < low) continue;
+    estimates.erase(estimates.begin() + (i - 1));
+    rows.erase(rows.begin() + (i - 1));
+    --kept;
   }
   estimates.resize(kept);
   rows.resize(kept);

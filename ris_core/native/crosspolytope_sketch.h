@@ -18,8 +18,8 @@
 
 namespace ris {
 
-// Members of at most `groups` groups, (found groups, kMaxWidth): four bits a group are given out one by one, each to the
-// coordinate with the most variance left, of which it takes three quarters. More than four of a coordinate, up to
+// Members of at most `groups` groups, (found groups, kMaxWidth): four bits a group are given out one by one, each to
+// the coordinate with the most variance left, of which it takes three quarters. More than four of a coordinate, up to
 // eight, are split: a second group rounds what the first left of it. Coordinates are packed into groups by falling
 // number of bits, each into the first group with room.
 std::vector<std::uint32_t> group_members(const float* variances, int coordinates, int groups);

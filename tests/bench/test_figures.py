@@ -142,6 +142,17 @@ def test_figures_stand_on_disk_as_png_and_svg(tables: Path, tmp_path: Path) -> N
     assert b"dc:date" not in losses.files[1].read_bytes()
 
 
+def test_run_of_query_cells_alone_has_no_panels_of_builds(tables: Path) -> None:
+    for name, columns in (("lsh_parameters", ["build_s"]), ("cheapest_settings", ["build_s", "size_bytes"])):
+        frame = read_table(tables / f"{name}.csv")
+        frame[columns] = pd.NA
+        write_table(frame, tables, name)
+    assert FIGURES["costs_over_recall"](tables) is None
+    times = FIGURES["build_and_query_time"](tables)
+    assert_nothing_is_cut(times)
+    assert [ax.get_title(loc="left") for ax in times.axes] == ["single queries, 1 thread", "one batch, 1 thread"]
+
+
 def rename_backbone(tables: Path, old: str, new: str) -> None:
     for path in tables.glob("*.csv"):
         frame = read_table(path)

@@ -1,0 +1,129 @@
+"""What shapes an index of the engine crosspolytope, what it can be asked with, and the bytes that it takes."""
+
+import dataclasses
+
+import numpy as np
+import psutil
+
+from ris_core.engines.contract import range_faults, refuse
+
+FAMILIES = ("cross_polytope", "hyperplane")
+DISTANCES = ("euclidean_squared", "cosine", "inner_product")
+
+_MAX_BITS = 30
+_MAX_TABLES = 2**16
+_MAX_ROTATIONS = 2**10
+_MAX_DIM = 2**16 - 1
+_MAX_SEED = 2**64 - 1
+_COORDINATES_A_GROUP = 4  # one bit of sketch a dimension
+_VECTORS_A_BUCKET = 64
+
+
+@dataclasses.dataclass(frozen=True)
+class CrosspolytopeParams:
+    """What shapes the index. The defaults serve 50,000 to a million vectors.
+
+    Attributes:
+        family: ``"cross_polytope"`` or ``"hyperplane"``.
+        tables: Number of hash tables. One suffices where many of its buckets are probed; each costs memory anew.
+        hash_bits: Bits of a table's hash: 2^bits buckets. Buckets of some dozen to some hundred vectors are best.
+        rotations: Pseudo-random rotations before each cross-polytope.
+        hash_dimension: How many leading principal coordinates are hashed, at most d; 0 hashes the vectors as they come.
+        sketch: Whether candidates can be filtered by sketches of about d bits.
+        distance: What candidates are ranked by. ``"euclidean_squared"``; ``"cosine"``, which scales all vectors to
+            length 1 on the way; or ``"inner_product"``, the largest first.
+        seed: Of the rotations, 0 to 2^64 - 1.
+    """
+
+    family: str = "cross_polytope"
+    tables: int = 1
+    hash_bits: int = 12
+    rotations: int = 1
+    hash_dimension: int = 16
+    sketch: bool = True
+    distance: str = "euclidean_squared"
+    seed: int = 1
+
+    def faults(self, n: int, d: int) -> list[str]:
+        """See `ris_core.engines.contract.Params`."""
+        faults = [
+            f"{key} = {value!r}; allowed: {', '.join(allowed)}."
+            for key, value, allowed in (
+                ("family", self.family, FAMILIES),
+                ("distance", self.distance, DISTANCES),
+            )
+            if value not in allowed
+        ]
+        faults += range_faults(
+            self,
+            tables=(1, _MAX_TABLES),
+            hash_bits=(1, _MAX_BITS),
+            rotations=(1, _MAX_ROTATIONS),
+            hash_dimension=(0, None),
+            seed=(0, _MAX_SEED),
+        )
+        if d > _MAX_DIM:
+            faults.append(f"vectors have {d} dimensions; allowed are up to {_MAX_DIM}. Project them first.")
+        return faults or self._memory_faults(n, d)
+
+    def _memory_faults(self, n: int, d: int) -> list[str]:
+        need, free = theoretical_bytes(n, d, self), psutil.virtual_memory().available
+        if need <= free:
+            return []
+        return [
+            f"tables = {self.tables} with hash_bits = {self.hash_bits} need about {need / 2**30:.1f} GiB for {n} "
+            f"vectors; {free / 2**30:.1f} GiB are free. Lower either."
+        ]
+
+
+@dataclasses.dataclass(frozen=True)
+class CrosspolytopeQuery:
+    """What one index can be asked with.
+
+    Attributes:
+        probes_per_table: Buckets looked into, on average over the tables: tables times this number are shared among
+            them by how promising a bucket is.
+        rerank: Candidates that sketches leave to exact scoring, at least k; 0 for all, without looking at sketches.
+        recall: Share of the true neighbours that is wanted, 0 to 1: probes and re-ranked candidates are then chosen for
+            it on rows of the base that are held out from their own answer. 0 takes the two numbers above.
+    """
+
+    probes_per_table: int = 100
+    rerank: int = 300
+    recall: float = 0.0
+
+    def faults(self, n: int, d: int) -> list[str]:
+        """See `ris_core.engines.contract.Params`."""
+        return range_faults(self, probes_per_table=(1, None), rerank=(0, None), recall=(0, 1))
+
+
+def sketch_groups(dimension: int) -> int:
+    """Groups of coordinates in a sketch of vectors of so many dimensions, each of four bits."""
+    return -(-dimension // _COORDINATES_A_GROUP)
+
+
+def theoretical_bytes(n: int, d: int, params: CrosspolytopeParams) -> int:
+    """Bytes of the tables, and of the axes and centroids that they share, for n vectors of d dimensions.
+
+    Each table holds 2^bits + 1 starts of buckets and n rows, of 4 bytes each, and with sketches, for points in blocks
+    of 32, two factors of 4 bytes and half a byte for each of p / 4 groups, in fours. They share up to p axes of p
+    float32, and 4 x 16 float32 centroids and 4 numbers a group. p is d or, for inner products, d + 1.
+    """
+    p = d + (params.distance == "inner_product")
+    groups = -(-sketch_groups(p) // 4) * 4 if params.sketch else 0
+    points = -(-n // 32) * 32 if params.sketch else 0
+    table = 4 * (2**params.hash_bits + 1) + 4 * n + points * (8 + groups // 2)
+    coordinates = p if params.sketch else min(p, params.hash_dimension)
+    return params.tables * table + 4 * coordinates * p + groups * 4 * (16 + 1) * 4
+
+
+def default_params(n: int, d: int) -> CrosspolytopeParams:
+    """Advice for n vectors of d dimensions: one table of about 64 vectors a bucket, 16 leading coordinates hashed.
+
+    Raises:
+        SearchError: If n or d is below 1.
+    """
+    if n < 1 or d < 1:
+        refuse("crosspolytope", [f"n = {n}, d = {d}; both must be 1 or more."])
+    bits = round(np.log2(max(n / _VECTORS_A_BUCKET, 2)))
+    return CrosspolytopeParams(hash_bits=bits, hash_dimension=min(16, d))
