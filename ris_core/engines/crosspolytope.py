@@ -124,8 +124,8 @@ class Crosspolytope(Engine):
         return size
 
     def derived(self) -> dict[str, int | float | str]:
-        """Hash functions a table and the dimension of the last, what a sketch is made of, and the compiled path."""
-        return {**self._index.derived(), "path": self._index.path}
+        """A table's bits, hash functions and last dimension; what a sketch is made of; the compiled path."""
+        return {"hash_bits": self._settings["hash_bits"], **self._index.derived(), "path": self._index.path}
 
     def candidates(self, queries: np.ndarray, query: CrosspolytopeQuery) -> np.ndarray:
         """(q,) int64: how many different rows the probed buckets hold.
@@ -243,8 +243,9 @@ def build_crosspolytope(
     if params.distance == "cosine":
         _refuse_zeros(base)
     settings = native.CrosspolytopeSettings()
-    for name in ("family", "distance", "tables", "hash_bits", "rotations", "seed"):
+    for name in ("family", "distance", "tables", "rotations", "seed"):
         setattr(settings, name, getattr(params, name))
+    settings.hash_bits = params.bits(len(base))
     axes = np.empty((0, 0), np.float32)
     if params.sketch or params.hash_dimension > 0:
         axes, moments = principal_axes(base, params.distance)

@@ -5,7 +5,7 @@ import dataclasses
 import numpy as np
 import psutil
 
-from ris_core.engines.contract import range_faults, refuse
+from ris_core.engines.contract import range_faults
 
 FAMILIES = ("cross_polytope", "hyperplane")
 DISTANCES = ("euclidean_squared", "cosine", "inner_product")
@@ -26,7 +26,8 @@ class CrosspolytopeParams:
     Attributes:
         family: ``"cross_polytope"`` or ``"hyperplane"``.
         tables: Number of hash tables. One suffices where many of its buckets are probed; each costs memory anew.
-        hash_bits: Bits of a table's hash: 2^bits buckets. Buckets of some dozen to some hundred vectors are best.
+        hash_bits: Bits of a table's hash: 2^bits buckets. 0 takes as many as make about 64 vectors a bucket; some dozen
+            to some hundred are best.
         rotations: Pseudo-random rotations before each cross-polytope.
         hash_dimension: How many leading principal coordinates are hashed, at most d; 0 hashes the vectors as they come.
         sketch: Whether candidates can be filtered by sketches of about d bits.
@@ -37,7 +38,7 @@ class CrosspolytopeParams:
 
     family: str = "cross_polytope"
     tables: int = 1
-    hash_bits: int = 12
+    hash_bits: int = 0
     rotations: int = 1
     hash_dimension: int = 16
     sketch: bool = True
@@ -57,7 +58,7 @@ class CrosspolytopeParams:
         faults += range_faults(
             self,
             tables=(1, _MAX_TABLES),
-            hash_bits=(1, _MAX_BITS),
+            hash_bits=(0, _MAX_BITS),
             rotations=(1, _MAX_ROTATIONS),
             hash_dimension=(0, None),
             seed=(0, _MAX_SEED),
@@ -66,12 +67,16 @@ class CrosspolytopeParams:
             faults.append(f"vectors have {d} dimensions; allowed are up to {_MAX_DIM}. Project them first.")
         return faults or self._memory_faults(n, d)
 
+    def bits(self, n: int) -> int:
+        """Bits of a table's hash for n vectors."""
+        return self.hash_bits or round(np.log2(max(n / _VECTORS_A_BUCKET, 2)))
+
     def _memory_faults(self, n: int, d: int) -> list[str]:
         need, free = theoretical_bytes(n, d, self), psutil.virtual_memory().available
         if need <= free:
             return []
         return [
-            f"tables = {self.tables} with hash_bits = {self.hash_bits} need about {need / 2**30:.1f} GiB for {n} "
+            f"tables = {self.tables} with hash_bits = {self.bits(n)} need about {need / 2**30:.1f} GiB for {n} "
             f"vectors; {free / 2**30:.1f} GiB are free. Lower either."
         ]
 
@@ -112,18 +117,6 @@ def theoretical_bytes(n: int, d: int, params: CrosspolytopeParams) -> int:
     p = d + (params.distance == "inner_product")
     groups = -(-sketch_groups(p) // 4) * 4 if params.sketch else 0
     points = -(-n // 32) * 32 if params.sketch else 0
-    table = 4 * (2**params.hash_bits + 1) + 4 * n + points * (8 + groups // 2)
+    table = 4 * (2 ** params.bits(n) + 1) + 4 * n + points * (8 + groups // 2)
     coordinates = p if params.sketch else min(p, params.hash_dimension)
     return params.tables * table + 4 * coordinates * p + groups * 4 * (16 + 1) * 4
-
-
-def default_params(n: int, d: int) -> CrosspolytopeParams:
-    """Advice for n vectors of d dimensions: one table of about 64 vectors a bucket, 16 leading coordinates hashed.
-
-    Raises:
-        SearchError: If n or d is below 1.
-    """
-    if n < 1 or d < 1:
-        refuse("crosspolytope", [f"n = {n}, d = {d}; both must be 1 or more."])
-    bits = round(np.log2(max(n / _VECTORS_A_BUCKET, 2)))
-    return CrosspolytopeParams(hash_bits=bits, hash_dimension=min(16, d))

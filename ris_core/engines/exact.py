@@ -7,13 +7,13 @@ import faiss
 import numpy as np
 
 from ris_core.engines.contract import Engine, EngineKind, check_build, check_search
-from ris_core.engines.faiss_kernels import faiss_threads, squared_distances, take_nearest
+from ris_core.engines.faiss_kernels import faiss_products, faiss_threads, squared_distances, take_nearest
 
 DEVICES = ("cpu", "cuda")
 
 _BLOCK_QUERIES = 1024  # Ctrl-C gets through between two blocks; larger ones are no faster
 _SPARE = 16  # neighbours asked for beyond k, so that small errors of the first distances do not matter
-_DIRECT_QUERIES = 16  # so few queries at once faiss compares by plain differences
+_DIRECT_QUERIES = 8  # so few queries at once are compared faster by plain differences than by a matrix product
 _SPARE_DEVICE_BYTES = 2**30  # more than torch's blocks take beside the vectors
 
 
@@ -54,7 +54,7 @@ class Vectors(Protocol):
         """The k nearest rows, (q, k) int64, and their squared Euclidean distances, (q, k) float32.
 
         Args:
-            queries: (q, d) float32; at most 16 when ``is_direct``.
+            queries: (q, d) float32; few when ``is_direct``.
             k: 1 to n.
             is_direct: By sums of squared differences; else in the fastest way, which may lose digits.
         """
@@ -75,8 +75,9 @@ class FaissVectors:
         return len(self._base)
 
     def nearest(self, queries: np.ndarray, k: int, *, is_direct: bool) -> tuple[np.ndarray, np.ndarray]:
-        """See `Vectors`; faiss takes the direct way by itself for few queries."""
-        distances, rows = faiss.knn(queries, self._base, k)
+        """See `Vectors`."""
+        with faiss_products(not is_direct):
+            distances, rows = faiss.knn(queries, self._base, k)
         return rows, distances
 
     def squared_distances(self, queries: np.ndarray, rows: np.ndarray) -> np.ndarray:

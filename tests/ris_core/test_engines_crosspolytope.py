@@ -20,7 +20,6 @@ from ris_core.engines.crosspolytope_params import (
     FAMILIES,
     CrosspolytopeParams,
     CrosspolytopeQuery,
-    default_params,
     theoretical_bytes,
 )
 from ris_core.errors import SearchError
@@ -434,12 +433,14 @@ def test_derived_names_the_hash() -> None:
 
 
 @pytest.mark.parametrize(("n", "d", "bits"), [(1, 1, 1), (1000, 8, 4), (60_000, 192, 10), (400_000, 384, 13)])
-def test_default_params_are_possible(n: int, d: int, bits: int) -> None:
-    params = default_params(n, d)
-    assert params.hash_bits == bits
+def test_bits_follow_the_number_of_vectors(n: int, d: int, bits: int) -> None:
+    params = CrosspolytopeParams()
+    assert params.bits(n) == bits
     assert params.faults(n, d) == []
-    with pytest.raises(SearchError, match="must be 1 or more"):
-        default_params(0, d)
+    assert theoretical_bytes(n, d, params) == theoretical_bytes(n, d, CrosspolytopeParams(hash_bits=bits))
+    assert CrosspolytopeParams(hash_bits=3).bits(n) == 3
+    if n == 1000:
+        assert build_crosspolytope(np.ones((n, d), np.float32), params).derived()["hash_bits"] == bits
 
 
 @pytest.mark.parametrize(
@@ -448,8 +449,8 @@ def test_default_params_are_possible(n: int, d: int, bits: int) -> None:
         ({"family": "minhash"}, "family = 'minhash'; allowed: cross_polytope, hyperplane"),
         ({"distance": "hamming"}, "distance = 'hamming'; allowed: euclidean_squared, cosine, inner_product"),
         ({"tables": 0}, "tables = 0"),
-        ({"hash_bits": 0}, "hash_bits = 0; allowed: 1 to 30"),
-        ({"hash_bits": 31}, "hash_bits = 31; allowed: 1 to 30"),
+        ({"hash_bits": -1}, "hash_bits = -1; allowed: 0 to 30"),
+        ({"hash_bits": 31}, "hash_bits = 31; allowed: 0 to 30"),
         ({"rotations": 0}, "rotations = 0"),
         ({"hash_dimension": -1}, "hash_dimension = -1"),
         ({"seed": 2**64}, "seed = 18446744073709551616"),
