@@ -12,9 +12,10 @@ import faiss
 import numpy as np
 
 from ris_core.engines.contract import Engine, EngineKind, check_build, check_search, range_faults, refuse
-from ris_core.engines.faiss_kernels import faiss_threads, pad
+from ris_core.engines.faiss_kernels import faiss_products, faiss_threads, pad
 
 _MAX_SEED = 2**31 - 1  # faiss' seed is an int
+_DIRECT_QUERIES = 8  # so few queries find their lists faster without a matrix product
 _ID_BYTES = 8
 
 
@@ -70,7 +71,7 @@ class FaissIvf(Engine):
     ) -> tuple[np.ndarray, np.ndarray]:
         """See `ris_core.engines.contract.Engine`."""
         self._check(queries, k, query, threads)
-        with faiss_threads(threads):
+        with faiss_threads(threads), faiss_products(len(queries) > _DIRECT_QUERIES):
             distances, rows = self._index.search(queries, k, params=_search_params(query.probes))
         return pad(rows, distances)
 
@@ -112,7 +113,7 @@ def build_faiss_ivf(base: np.ndarray, params: FaissIvfParams, threads: int = 1) 
         SearchError: If the base or the parameters are impossible.
     """
     check_build("faiss_ivf", base, params, threads)
-    with faiss_threads(threads):
+    with faiss_threads(threads), faiss_products(True):
         return FaissIvf(base, params)
 
 
