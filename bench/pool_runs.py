@@ -98,7 +98,7 @@ def pool_runs(options: PoolOptions) -> str:
     write_sheet_rows(rows, options.out / f"{options.judge}.csv")
     page = options.out / f"{options.judge}.html"
     if tiles is not None:
-        write_contact_sheet(Sheet(options.judge, rows, len(pool), tiles), page)
+        write_contact_sheet(Sheet(options.judge, rows, len(pool), tiles, key), page)
     else:
         page.unlink(missing_ok=True)  # what an earlier one asks is out of date
     write_json(about, {"tiles": key})

@@ -37,8 +37,8 @@ def draw_growth(tables: Path) -> Figure | None:
         f"Growth with n at recall@{span(points['k'])} of {points['recall_target'].iloc[0]:g}",
         f"n = {span(points['n'])}. Lines are power laws fitted to the marks; legends have the exponent of n with its "
         "standard error, cheapest engine at the largest n on top. Times at the recall are read off each engine's own "
-        "front, between two settings where none hits it; hollow: the fastest setting exceeds it. Build time and memory "
-        "are those of the setting that reaches it.",
+        "front, between two settings where none hits it; hollow: the fastest setting exceeds it. Build time, "
+        "choosing included, and memory are those of the setting that reaches it.",
         rows=-(-len(panels) // 2),
         columns=min(2, len(panels)),
         height_in=3.1,

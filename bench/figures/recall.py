@@ -59,7 +59,7 @@ def draw_recall(tables: Path) -> Figure | None:
     compared = own if len(backbones) > 1 else ""
     sheet = Sheet(
         f"Recall over query time, k = {span(cells['k'])}",
-        f"{span(cells['q'])} queries among {span(cells['n'])} tiles. Up and to the left is better. Lines are Pareto "
+        f"{span(cells['q'])} queries among {span(cells['n'])} vectors. Up and to the left is better. Lines are Pareto "
         "fronts; faint points are beaten by another setting of their engine in both time and recall. Vertical bars are "
         f"95 % bootstrap intervals. The axis of recall is stretched towards 1.{_label_key(labelled)}{compared}",
         rows=len(backbones),

@@ -48,8 +48,9 @@ def draw_times(tables: Path) -> Figure | None:
     more = f" {left_out} further indexes stand in lsh_parameters.csv." if left_out else ""
     sheet = Sheet(
         "Build and query time",
-        f"{span(cells['n'])} tiles; {span(cells['q'])} queries, k = {span(cells['k'])}. Medians. A line joins the "
-        f"query settings of one index. Building starts with the vectors in memory.{more}",
+        f"{span(cells['n'])} vectors; {span(cells['q'])} queries, k = {span(cells['k'])}. Medians. A line joins the "
+        "query settings of one index. Building starts with the vectors in memory and leaves out choosing query "
+        f"parameters.{more}",
         columns=has_builds + len(ways),
         height_in=0.9 + (0.16 + 0.075 * cells["backbone"].nunique()) * len(indexes),
     )

@@ -35,12 +35,14 @@ class Sheet:
         rows: All lines of his file, as `bench.judging.votes.sheet_rows` returns them.
         pooled: How many of the first lines belong to the pool; the sheet shows those of them that he has not judged.
         tiles: The corpus, with pixels.
+        tiles_key: What tells these tiles from any others: the browser keeps unsaved marks under it.
     """
 
     judge: str
     rows: pd.DataFrame
     pooled: int
     tiles: Tiles
+    tiles_key: str
 
 
 def write_contact_sheet(sheet: Sheet, path: Path) -> None:
@@ -59,6 +61,7 @@ def write_contact_sheet(sheet: Sheet, path: Path) -> None:
     lines = sheet.rows[list(COLUMNS[:3])].astype(object).to_numpy().tolist()
     page = environment.get_template("contact_sheet.html").stream(
         judge=sheet.judge,
+        tiles_key=sheet.tiles_key,
         heading=list(COLUMNS),
         rows=[[*line, grade] for line, grade in zip(lines, grades, strict=True)],
         concepts=concepts,

@@ -82,7 +82,8 @@ class Built:
         size_bytes: The index' own bytes.
         derived: What the engine derived from its parameters.
         threads_seen: Pools and their threads while the clock ran.
-        memory: Of slow builds what `Bench.memory` tells, which would take one more build elsewhere; else None.
+        memory: Of slow builds what `Bench.memory` tells, read after the last of them, for it would take one more build
+            elsewhere; else None.
     """
 
     build_s: list[float]
@@ -135,7 +136,7 @@ class Bench:
         self._base = np.load(order.vectors) if order.raw is None else self._correct(order.raw)
         self._base.setflags(write=False)  # an engine that changed its vectors would change what it is held against
         self._engine: Engine | None = None
-        self._prepared: dict[tuple[int, Any, int], Prepared] = {}
+        self._prepared: dict[tuple[int, Any], Prepared] = {}
 
     def _correct(self, order: RawVectors) -> np.ndarray:
         """The base from its raw vectors, as a user makes it, and what that takes."""
@@ -159,13 +160,13 @@ class Bench:
         return Built(times_s, self._load_s, self._transform_s, ready_s, slow, size_bytes, derived, seen, memory)
 
     def prepare(self, asking: Asking) -> Prepared:
-        """Let the engine choose what it needs to; asked again it tells what it did the first time."""
-        key = asking.k, asking.params, asking.threads
+        """Let the engine choose what it needs to; asked again, on any threads, it tells what it did the first time."""
+        key = asking.k, asking.params
         engine = self._made()
         if key not in self._prepared:
             with limited_threads(asking.threads):
                 start = time.perf_counter()
-                chosen = dict(engine.prepare(*key))
+                chosen = dict(engine.prepare(*key, asking.threads))
                 self._prepared[key] = Prepared(chosen, time.perf_counter() - start)
         return self._prepared[key]
 
@@ -185,7 +186,7 @@ class Bench:
 
     def candidates(self, asking: Asking) -> np.ndarray | None:
         """(q,) rows examined for each query, off the clock."""
-        return self._made().candidates(asking.queries, asking.params)
+        return self._made().candidates(asking.queries, asking.k, asking.params)
 
     def memory(self, first: Asking) -> dict[str, int | None]:
         """What building an index and asking it adds to this process, which has done nothing else yet."""

@@ -10,6 +10,7 @@ from collections.abc import Sequence
 import numpy as np
 from scipy import stats
 
+ROUNDING = 1e-9  # mean recalls of equal shares differ in their last bits
 DIRECT_FRAC = 0.005  # a setting whose recall lies so little above the target counts as one that reaches it exactly
 SETTING, BETWEEN, FLOOR, NOT_REACHED = "setting", "interpolated", "floor", "not reached"
 
@@ -96,11 +97,11 @@ def cost_at_recall(
     for row in np.lexsort((-found, cost)):
         if not front or found[row] > found[front[-1]]:
             front.append(int(row))
-    above = next((place for place, row in enumerate(front) if found[row] >= target), None)
+    above = next((place for place, row in enumerate(front) if found[row] >= target - ROUNDING), None)
     if above is None:
         return AtRecall(math.nan, NOT_REACHED)
     upper = front[above]
-    if found[upper] <= target + DIRECT_FRAC:
+    if found[upper] <= target + DIRECT_FRAC + ROUNDING:
         return AtRecall(float(cost[upper]), SETTING, (upper,))
     if above == 0:
         return AtRecall(float(cost[upper]), FLOOR, (upper,))

@@ -76,7 +76,7 @@ def setting_table(
 
 
 def memory_table(builds: Sequence[BuildResult]) -> pd.DataFrame:
-    """``memory``: one row an index, measured in a process of its own.
+    """``memory``: one row an index, measured in a process of its own, or where a slow one was built and timed.
 
     Args:
         builds: Build cells; of one index built with several numbers of threads the first stands for all.

@@ -1,7 +1,8 @@
 """How the cost of one recall grows with the number of vectors, and what theory says of it.
 
 A run takes part when one corpus was measured at several sizes. What a recall costs at one size is read off the engine's
-own front (`bench.scores.growth.cost_at_recall`); build time and memory are those of the setting that it rests on.
+own front (`bench.scores.growth.cost_at_recall`); build time, choosing included, and memory are those of the setting
+above.
 """
 
 import math
@@ -12,8 +13,9 @@ import numpy as np
 import pandas as pd
 
 from bench.scores.collision import cross_polytope_exponent, hyperplane_exponent
-from bench.scores.growth import FLOOR, AtRecall, cost_at_recall, fit_power_law
-from bench.tables.names import EXACT, corpus_of, variant_of
+from bench.scores.growth import BETWEEN, FLOOR, SETTING, AtRecall, cost_at_recall, fit_power_law
+from bench.tables.building import with_choosing
+from bench.tables.names import EXACT, corpora, variant_of
 from bench.tables.table_schemas import SCHEMAS
 
 GROWTH_RECALL = 0.9
@@ -21,6 +23,7 @@ METRICS = ("single_ms", "batch_ms", "build_s", "size_bytes")
 _LINE = ["corpus", "variant", "metric", "threads", "k", "recall_target"]
 _SCANS = {EXACT: "every vector is compared", "faiss_lsh": "every code is compared"}
 _GRAPHS = ("hnswlib", "faiss_hnsw", "usearch")
+_FALCONN = "falconn"  # hashes whole vectors, as theory supposes
 _COLLISIONS = {"cross_polytope": cross_polytope_exponent, "hyperplane": hyperplane_exponent}
 
 
@@ -34,7 +37,7 @@ def growth_points(settings: pd.DataFrame, recall_target: float = GROWTH_RECALL) 
     columns = list(SCHEMAS["growth_points"])
     cells = settings[(settings["status"] == "ok") & (settings["space"] == "corrected")]
     cells = cells[cells["threads"] == cells["threads"].min()]
-    cells = cells.assign(corpus=cells["backbone"].map(corpus_of), variant=_variants(cells))
+    cells = with_choosing(cells).assign(corpus=corpora(cells), variant=_variants(cells))
     several = cells.groupby("corpus")["n"].nunique()
     cells = cells[cells["corpus"].isin(several[several > 1].index)]
     rows: list[dict[str, Any]] = []
@@ -52,13 +55,12 @@ def growth_table(
 
     Args:
         points: The table ``growth_points``.
-        settings: The table ``lsh_parameters``, which knows each engine's kind and family.
+        settings: The table ``lsh_parameters``, which knows each engine's kind, family and parameters.
         geometry: The table ``query_geometry``: near and far distances. Those at the largest size count.
         unit_length: For each backbone, whether its vectors were scaled to length 1, as theory of hashing supposes.
     """
-    kinds = dict(
-        zip(_variants(settings), zip(settings["kind"], settings["family"].fillna(""), strict=True), strict=True)
-    )
+    engines = {str(variant): own for variant, own in settings.groupby(np.array(_variants(settings), object))}
+    measured = points.groupby("corpus")["n"].nunique()
     rows = []
     for line, part in points.groupby(_LINE, sort=False):
         names = dict(zip(_LINE, line, strict=True))
@@ -66,36 +68,38 @@ def growth_table(
         if law is None:
             continue
         used = part[part["cost"] > 0]
-        spread = {"n_low": used["n"].min(), "n_high": used["n"].max(), "sizes": len(part)}
+        spread = {"n_low": used["n"].min(), "n_high": used["n"].max(), "sizes": measured[str(names["corpus"])]}
         row = {**names, **spread, **vars(law), "floors": (used["how"] == FLOOR).sum()}
         if names["metric"] in METRICS[:2]:
             near_far = _near_far(str(names["corpus"]), settings, geometry, unit_length)
-            row["theory"], row["theory_from"] = theory_exponent(*kinds[str(names["variant"])], near_far)
+            row["theory"], row["theory_from"] = theory_exponent(engines[str(names["variant"])], near_far)
         rows.append(row)
     return pd.DataFrame(rows, columns=list(SCHEMAS["growth"]))
 
 
-def theory_exponent(kind: str, family: str, near_far: tuple[float, float]) -> tuple[float, str]:
+def theory_exponent(own: pd.DataFrame, near_far: tuple[float, float]) -> tuple[float, str]:
     """The exponent of n in the time of a query that theory gives an engine, and where it comes from.
 
     Args:
-        kind: Kind of engine.
-        family: Of its hash functions, else empty.
+        own: The engine's rows of ``lsh_parameters``, all of one kind and family.
         near_far: Distance to the k-th neighbour and to a random vector, of unit vectors; NaN where unknown.
 
     Returns:
-        NaN and nothing where there is no such theory, or the distances are not known.
+        NaN where there is no such theory, or the distances are not known; and no words, or why there is none.
 
     Source:
         Hashing: `bench.scores.collision`. Graphs: Malkov and Yashunin 2018, arXiv:1603.09320, section 4.2, whose
         argument for O(log n) supposes exact Delaunay graphs. Scans: by definition.
     """
+    kind, family = str(own["kind"].iloc[0]), str(own["family"].fillna("").iloc[0])
     if kind in _SCANS:
         return 1.0, _SCANS[kind]
     if kind in _GRAPHS:
         return 0.0, "logarithmic (Malkov and Yashunin 2018)"
     if family not in _COLLISIONS:
         return math.nan, ""
+    if kind != _FALCONN and not own["other_params"].map(_hashes_whole_vectors).all():
+        return math.nan, "none: hashes leading principal coordinates"
     rho = _COLLISIONS[family](*near_far)
     near, far = near_far
     words = f"rho of {family.replace('_', '-')} hashing, distances {near:.2f} and {far:.2f}"
@@ -116,6 +120,7 @@ def growth_page(growth: pd.DataFrame) -> pd.DataFrame:
                 for low, high in zip(growth["ci_low"], growth["ci_high"], strict=True)
             ],
             "sizes": [f"{points} of {of}" for points, of in zip(growth["points"], growth["sizes"], strict=True)],
+            "above the recall": growth["floors"],
             "from n": growth["n_low"],
             "to n": growth["n_high"],
             "theory": growth["theory"].map("{:.2f}".format).replace("nan", ""),
@@ -130,6 +135,11 @@ METRIC_WORDS = {
     "build_s": "build",
     "size_bytes": "memory",
 }
+
+
+def _hashes_whole_vectors(other_params: str) -> bool:
+    """Whether collisions depend on the distances that theory speaks of; leading coordinates have others."""
+    return "hash_dimension=0" in other_params.split("; ")
 
 
 def _variants(cells: pd.DataFrame) -> list[str]:
@@ -152,8 +162,9 @@ def _points(part: pd.DataFrame, target: float) -> Iterator[dict[str, Any]]:
     for metric in ("build_s", "size_bytes") if found and part["kind"].iloc[0] != EXACT else ():
         at, asked = next(iter(found.values()))
         # Nobody builds half an index: of two settings, the one that reaches the recall.
-        cost = asked.iloc[at.rows[-1]][metric] if at.rows else math.nan
-        yield {"metric": metric, "cost": math.nan if pd.isna(cost) else float(cost), **_how(at, asked)}
+        upper = AtRecall(math.nan, SETTING if at.how == BETWEEN else at.how, at.rows[-1:])
+        cost = asked.iloc[upper.rows[0]][metric] if upper.rows else math.nan
+        yield {"metric": metric, "cost": math.nan if pd.isna(cost) else float(cost), **_how(upper, asked)}
 
 
 def _how(at: AtRecall, asked: pd.DataFrame) -> dict[str, str]:
@@ -165,8 +176,8 @@ def _near_far(
     corpus: str, settings: pd.DataFrame, geometry: pd.DataFrame, unit_length: Mapping[str, bool]
 ) -> tuple[float, float]:
     """Near and far distance at the largest size; NaN where they are not known or no distances of unit vectors."""
-    own = settings[settings["backbone"].map(corpus_of) == corpus]
-    largest = str(own["backbone"].iloc[int(own["n"].to_numpy(np.float64).argmax())])
+    own = settings[corpora(settings) == corpus].dropna(subset="n")
+    largest = str(own.sort_values("n")["backbone"].iloc[-1])
     here = geometry[(geometry["backbone"] == largest) & (geometry["set"] == "timed")]
     if here.empty or not unit_length.get(largest):
         return math.nan, math.nan

@@ -76,21 +76,24 @@ def hand_averages(table: pd.DataFrame) -> pd.DataFrame:
 def hand_averages_page(averages: pd.DataFrame) -> pd.DataFrame:
     """The averages as people read them: a row a searcher, a column a stratum.
 
-    ``0.82 [0.74, 0.89]`` where all was judged, ``0.66 (0.62 to 0.70), 92 % judged`` where not.
+    ``0.82 [0.74, 0.89]`` where all was judged, ``0.66 (0.62 to 0.70), 92 % judged`` where not. The number of queries
+    stands in the heading, or where searchers differ in each cell.
     """
     table = averages.assign(
         column=[stratum_column(*row) for row in averages[["stratum", "depth"]].itertuples(index=False, name=None)],
         score=[_score(row) for row in averages.to_dict("records")],
         order=averages["stratum"].map(STRATA.index),
     ).sort_values("order", kind="stable")
-    counts = table.groupby("column", sort=False)["queries"].first()
+    counts = table.groupby("column", sort=False)["queries"].unique()
+    differs = table["column"].map(counts.map(len)) > 1
+    table["score"] = table["score"].mask(differs, table["score"] + ", n = " + table["queries"].astype(str))
     page = table.pivot_table(index=_SEARCHER, columns="column", values="score", aggfunc="first", sort=False)
     page = page.reindex(columns=counts.index).fillna("").reset_index()
     searches = [setting_of(*names) for names in page[["cell", "backbone", "engine"]].itertuples(index=False, name=None)]
     page = page.assign(search=searches)[["search", "space", "backbone", *counts.index, "run"]]
     thesis = [[*row, "thesis"] for row in thesis_rows(list(counts.index))]
     page = pd.concat([page, pd.DataFrame(thesis, columns=page.columns)], ignore_index=True)
-    headings = {column: f"{column}, n = {queries}" for column, queries in counts.items()}
+    headings = {column: f"{column}, n = {queries[0]}" for column, queries in counts.items() if len(queries) == 1}
     return page.rename(columns={**headings, "space": "queries"})
 
 
@@ -100,8 +103,9 @@ def hand_page(table: pd.DataFrame) -> pd.DataFrame:
     ``60 to 64``: four more answers are unjudged. Where a run has no exact engine, the first setting of each backbone
     stands in.
     """
-    exact = table[table["engine"] == "exact"] if (table["engine"] == "exact").any() else table
-    shown = exact.drop_duplicates([*_QUERY, "run", "backbone"])
+    is_exact = table["engine"] == "exact"
+    has_exact = is_exact.groupby(table["run"]).transform("any")
+    shown = table[is_exact | ~has_exact].drop_duplicates([*_QUERY, "run", "backbone"])
     several = shown["run"].nunique() > 1
     shown = shown.assign(
         column=shown["backbone"] + " (" + shown["run"] + ")" if several else shown["backbone"],

@@ -1,13 +1,12 @@
 """How tables name an engine, a setting of it, and the corpus that several sizes are cut from."""
 
-import re
 from collections.abc import Mapping
 from typing import Any
 
 import pandas as pd
 
 EXACT = "exact"
-_SIZE = re.compile(r"-n\d+$")
+_SIZE = r"^(?P<stem>.*)-n(?P<size>\d+)$"
 
 
 def variant_of(engine: str, kind: str, family: str) -> str:
@@ -18,18 +17,30 @@ def variant_of(engine: str, kind: str, family: str) -> str:
     return engine if not family or told else f"{engine} {family.replace('_', '-')}"
 
 
-def corpus_of(backbone: str) -> str:
-    """The name that all sizes of one corpus share: ``glove`` of ``glove-n50000``."""
-    return _SIZE.sub("", backbone)
+def corpora(cells: pd.DataFrame) -> pd.Series:
+    """For each row the name that all sizes of its corpus share: ``glove`` of ``glove-n50000``, which holds 50,000.
+
+    A backbone that merely ends so, and holds another number of vectors, keeps its name. One that was never measured is
+    a size where another one of its stem is.
+
+    Args:
+        cells: With the columns ``backbone`` and ``n``, which failed rows may lack.
+    """
+    parts, n = cells["backbone"].astype(str).str.extract(_SIZE), _measured_sizes(cells)
+    is_size = parts["size"].astype("float64") == n
+    return parts["stem"].where(is_size | (n.isna() & parts["stem"].isin(parts["stem"][is_size])), cells["backbone"])
 
 
 def largest_sizes(cells: pd.DataFrame) -> pd.DataFrame:
     """The rows of each corpus' largest size: sizes of one corpus hold the same vectors, so they are no data sets apart.
 
+    Failed rows stay with their backbone, whose size its other rows know; the largest size is one that was measured.
+
     Args:
         cells: With the columns ``backbone`` and ``n``.
     """
-    return cells[cells["n"] == cells.groupby(cells["backbone"].map(corpus_of))["n"].transform("max")]
+    n = _measured_sizes(cells).fillna(0)
+    return cells[n == n.groupby(corpora(cells)).transform("max")]
 
 
 def setting_words(cell: str, params: Mapping[str, Any]) -> str:
@@ -52,6 +63,11 @@ def value_words(values: Mapping[str, Any]) -> str:
     return " ".join(
         f"{key}={value:.4g}" if isinstance(value, float) else f"{key}={value}" for key, value in values.items()
     )
+
+
+def _measured_sizes(cells: pd.DataFrame) -> pd.Series:
+    """For each row the n of its backbone; NaN where none of its rows was measured."""
+    return cells["n"].astype("float64").groupby(cells["backbone"]).transform("max")
 
 
 def _label(key: str, value: object) -> str:

@@ -7,13 +7,13 @@ from typing import Any
 import numpy as np
 import pandas as pd
 
+from bench.scores.growth import ROUNDING
 from bench.scores.inference import critical_difference
 from bench.tables.names import largest_sizes
 from bench.tables.precision_table import setting_of
 from bench.tables.table_schemas import SCHEMAS
 
 RECALL_TARGET = 0.9
-_ROUNDING = 1e-9  # means of equal shares differ in their last bits
 _FACTS = ["threads", "n", "q", "k"]
 
 
@@ -62,7 +62,7 @@ def ranking_page(ranking: pd.DataFrame) -> pd.DataFrame:
 
 def _fastest(own: pd.DataFrame, recall_target: float) -> dict[str, Any]:
     """The fastest good enough setting of one engine on one data set, or the reason why there is none."""
-    good = own[(own["status"] == "ok") & (own["recall"] >= recall_target - _ROUNDING) & own["query_ms_median"].notna()]
+    good = own[(own["status"] == "ok") & (own["recall"] >= recall_target - ROUNDING) & own["query_ms_median"].notna()]
     facts: dict[str, Any] = {name: own[name].max() for name in _FACTS}
     if good.empty:
         best = own["recall"].max()

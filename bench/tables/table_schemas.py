@@ -162,6 +162,7 @@ SCHEMAS: dict[str, dict[str, str]] = {
         "exact_batch_ms": NUMBER,  # exact search, all queries in one call, as many threads
         "times_as_fast": NUMBER,  # exact_batch_ms / query_ms_median
         "against_exact_batch": TEXT,  # "faster", "slower" or "no difference shown"
+        "processes": WHOLE,  # behind the time of a query; 1 where the index was slow to build
     },
     "engine_ranks": {
         "backbone": TEXT,
@@ -172,7 +173,7 @@ SCHEMAS: dict[str, dict[str, str]] = {
         "variant": TEXT,
         "single_ms": NUMBER,
         "batch_ms": NUMBER,
-        "build_s": NUMBER,  # of the setting that answers single queries fastest, as size_bytes
+        "build_s": NUMBER,  # choosing included, of the setting that answers single queries fastest, as size_bytes
         "size_bytes": WHOLE,
         "single_rank": NUMBER,
         "batch_rank": NUMBER,
@@ -200,7 +201,7 @@ SCHEMAS: dict[str, dict[str, str]] = {
         "k": WHOLE,
         "recall_target": NUMBER,
         "points": WHOLE,  # sizes that the line is fitted to
-        "sizes": WHOLE,  # measured
+        "sizes": WHOLE,  # of the corpus that were measured
         "n_low": WHOLE,
         "n_high": WHOLE,
         "exponent": NUMBER,
@@ -384,7 +385,8 @@ CAPTIONS: dict[str, str] = {
     "bootstrap interval. The thesis' rows were judged by hand on another corpus, of 400,000 tiles.",
     "lsh_parameters": "Build, query time, recall and precision of every setting. Median query time; in batch mode the "
     "time of a batch divided by its queries. The harness' own share of it is what an engine that does nothing takes. "
-    "Noisy: other work took more than 15 % of the cores meanwhile.",
+    "Noisy: other work took more than 15 % of the cores meanwhile. An index that is slow to build is built and asked "
+    "in one process: its intervals know no differences between processes.",
     "differences": "Paired comparisons on the same queries: mean difference with its 95 % bootstrap interval, as if it "
     "were the only one; p of a permutation test; and p adjusted for all comparisons that answer the same question "
     "(Holm). A difference is called where the adjusted p is below 0.05. No difference shown does not mean that there "
@@ -403,19 +405,21 @@ CAPTIONS: dict[str, str] = {
     "1 is hard), share of queries with a tie at rank k.",
     "data_hygiene": "State of the data: what was found, and what it does to the scores.",
     "cheapest_settings": "What a recall costs: each engine in its fastest setting that reaches it, for single queries "
-    "and for batches apart; build time and memory beside the vectors are those of the setting for single queries. "
-    "Corrected queries; medians. The last column sets a query in a batch against exact search in batches, which every "
-    "index has to beat.",
+    "and for batches apart; build time, choosing included, and memory beside the vectors are those of the setting for "
+    "single queries. Corrected queries; medians over so many processes: one process does not tell how others differ. A "
+    "query in a batch stands against exact search in batches, which every index has to beat.",
     "engine_ranks": "Ranks of the engines for each recall, 1 being best: time of a single query, of one in a batch, "
-    "build time, memory beside the vectors, and the mean of the four. Engines that do not reach the recall share the "
-    "last ranks. Ranks hide how far apart engines are, and neighbours may differ by chance alone.",
+    "build time, choosing included, memory beside the vectors, and the mean of those measured. Engines that do not "
+    "reach the recall share the last ranks. Ranks hide how far apart engines are, and neighbours may differ by chance "
+    "alone.",
     "growth_points": "What a recall costs at each number of vectors: a setting that measures it, or an interpolation "
-    "between two; floor: the fastest setting exceeds it.",
+    "between two; floor: the fastest setting exceeds it. Building includes choosing.",
     "growth": "Growth of cost with n: exponent of the power law fitted to the sizes, with its standard error and 95 % "
-    "interval. Theory is that of the time of a query and leaves out what grows slower than any power of n.",
-    "memory": "Memory of each index, read in a process of its own that nobody times: by the formula of its structure, "
-    "by the engine's own count, and by how much the process' anonymous memory grew; the vectors, which every "
-    "index needs, stand apart.",
+    "interval, and at how many of them the fastest setting already exceeds the recall. Theory is that of the time of a "
+    "query and leaves out what grows slower than any power of n.",
+    "memory": "Memory of each index, read in a process of its own that nobody times, of an index that is slow to build "
+    "in the timed one after the last of its builds: by the formula of its structure, by the engine's own count, and by "
+    "how much the process' anonymous memory grew; the vectors, which every index needs, stand apart.",
     "models": "Backbones: size, cost of training and extraction, length of a raw feature, leave-one-out k-NN accuracy.",
     "provenance": "What the numbers of this run can be traced by.",
 }

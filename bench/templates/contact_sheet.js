@@ -1,8 +1,9 @@
 "use strict";
+// TILES tells these tiles from those of another corpus.
 // ROWS holds every line of the judge's file: concept, queries, tile, grade (1, 0 or null). A tile's data-line is its place there.
 const SIGNS = { 1: "✓", 0: "✗" }, WORDS = { 1: "relevant", 0: "not relevant" };
 const tiles = [...document.querySelectorAll(".tile")];
-const key = "ris-bench " + JUDGE + " " + location.pathname;
+const key = ["ris-bench", JUDGE, TILES, location.pathname].join(" ");
 let saved = true;
 
 function mark(tile, grade) {
@@ -60,6 +61,7 @@ function save() {
   link.download = JUDGE + ".csv";
   link.click();
   URL.revokeObjectURL(link.href);
+  try { localStorage.removeItem(key); } catch { /* what could not be kept need not be forgotten */ }
   tell(true);
 }
 

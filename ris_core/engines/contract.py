@@ -73,8 +73,8 @@ class Engine(Protocol):
         """What the engine derived from its build parameters, such as the number of hash functions."""
         return {}
 
-    def candidates(self, queries: np.ndarray, query: Any) -> np.ndarray | None:
-        """(q,) int64: how many different rows are examined for each query; None where that has no meaning."""
+    def candidates(self, queries: np.ndarray, k: int, query: Any) -> np.ndarray | None:
+        """(q,) int64: how many different rows `search` examines for lists of k; None where that has no meaning."""
         return None
 
 
@@ -125,6 +125,16 @@ def missing_package(name: str) -> str | None:
     if importlib.util.find_spec(name) is not None:
         return None
     return f"the package {name} is not installed. Run `pip install 'ris-bench[engines]'`, or take another engine."
+
+
+def check_package(name: str) -> None:
+    """Refuse to build without the optional package that an engine of its name needs.
+
+    Raises:
+        SearchError: With the remedy.
+    """
+    reason = missing_package(name)
+    refuse(name, [reason] if reason else [])
 
 
 def check_vectors(place: str, vectors: np.ndarray) -> None:
@@ -193,4 +203,4 @@ def check_search(place: str, queries: np.ndarray, k: int, shape: tuple[int, int]
 
 
 def _thread_faults(threads: int) -> list[str]:
-    return [] if threads >= 1 else [f"threads = {threads}; at least 1 is needed."]
+    return [] if 1 <= threads < 2**31 else [f"threads = {threads}; allowed: 1 to {2**31 - 1}."]

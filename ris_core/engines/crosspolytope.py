@@ -5,8 +5,8 @@ principal coordinates, are compared with the query 32 at a time, and the best ar
 is not copied.
 
 Guarantees: every probed bucket is examined entirely; with all buckets probed and no filter (``rerank=0``) the answer is
-that of exact search; the same base, parameters and seed give the same index and the same answers on any number of
-threads and on any CPU.
+that of exact search. On one machine the same base, parameters and seed give the same index on any number of threads; a
+saved index answers alike on any CPU. Between machines a build may differ in the last bits of its axes (LAPACK).
 
 Source: the hash and its probing: Andoni et al. 2015, Practical and Optimal LSH for Angular Distance,
 arXiv:1509.02897; sketches: André et al. 2015, Cache Locality Is Not Enough. Differs: the leading principal coordinates
@@ -27,10 +27,11 @@ from ris_core.engines.crosspolytope_params import (
     theoretical_bytes,
 )
 from ris_core.engines.principal_axes import principal_axes
-from ris_core.engines.recall_tuning import HeldOutSample, choose_cheapest, hold_out
+from ris_core.engines.recall_tuning import choose_cheapest, hold_out, ladder
 from ris_core.errors import SearchError
 
 _BLOCK_QUERIES = 1024  # Ctrl-C gets through between two blocks
+_MAX_PROBES = 2**30 // 16  # bytes a probe: their list stays under 1 GiB a thread
 _RERANK_COST = 100  # of one candidate scored exactly, in candidates compared by sketch; measured, d = 192 and 384
 
 
@@ -44,7 +45,6 @@ class Crosspolytope(Engine):
         self._base = base
         self._index = index
         self._settings: dict[str, Any] = index.settings()
-        self._sample: dict[int, HeldOutSample] = {}
         self._chosen: dict[tuple[float, int], dict[str, int | float]] = {}
 
     def search(
@@ -91,22 +91,23 @@ class Crosspolytope(Engine):
         buckets, has_sketch = 2 ** self._settings["hash_bits"], self._settings["sketch"]
         if k == 0:  # a single vector
             return {"probes_per_table": buckets, "rerank": 0, "recall_on_sample": 1.0}
-        if k not in self._sample:
-            self.check_base()
-            self._sample = {k: hold_out(self._base, k, self._settings["distance"], threads)}
-        sample = self._sample[k]
+        self.check_base()
+        # Not kept: what a choice takes must not depend on the choices before it.
+        sample = hold_out(self._base, k, self._settings["distance"], threads)
+        queries = sample.queries
         candidates: dict[int, float] = {}
 
         def recalls(probes: int, rerank: int) -> np.ndarray:
-            rows, _ = self._search(sample.queries, k + 1, probes, rerank if has_sketch else 0, threads)
+            rows, _ = self._search(queries, k + 1, probes, rerank if has_sketch else 0, threads)
             return sample.recalls(rows)
 
         def cost(probes: int, rerank: int) -> float:
             if probes not in candidates:
-                candidates[probes] = self._count(sample.queries[::8], probes, threads).mean()
+                candidates[probes] = self._count(queries[::8], probes, threads).mean()
             return candidates[probes] + _RERANK_COST * (rerank if has_sketch else candidates[probes])
 
-        choice = choose_cheapest(recall, k + 1, (buckets, len(self._base)), recalls, cost)
+        steps = [probes for probes in ladder(buckets) if self._is_listable(probes)]
+        choice = choose_cheapest(recall, k + 1, steps, len(self._base), recalls, cost)
         if choice is None:
             raise SearchError(
                 f"crosspolytope: recall = {recall} is not reached even with all buckets probed; that happens among "
@@ -127,34 +128,35 @@ class Crosspolytope(Engine):
         """A table's bits, hash functions and last dimension; what a sketch is made of; the compiled path."""
         return {"hash_bits": self._settings["hash_bits"], **self._index.derived(), "path": self._index.path}
 
-    def candidates(self, queries: np.ndarray, query: CrosspolytopeQuery) -> np.ndarray:
-        """(q,) int64: how many different rows the probed buckets hold.
-
-        With ``query.recall`` these are the buckets chosen for lists of 100, or of all rows if they are fewer.
-        """
-        check_search("crosspolytope", queries, 1, self._base.shape, 1)
+    def candidates(self, queries: np.ndarray, k: int, query: CrosspolytopeQuery) -> np.ndarray:
+        """(q,) int64: how many different rows the probed buckets hold."""
+        check_search("crosspolytope", queries, k, self._base.shape, 1)
         refuse("crosspolytope", query.faults(*self._base.shape))
-        probes, _ = self._asked(min(100, len(self._base)), query, 1)
+        probes, _ = self._asked(k, query, 1)
         return self._count(queries, probes, 1)
 
     def add(self, vectors: np.ndarray, threads: int = 1) -> None:
         """Index further vectors; they get the row numbers that follow.
 
-        Base and index are copied once, so add many at a time. Axes and centroids stay those of the first base; what
-        was chosen for a recall is forgotten.
+        Base and index are copied once, so add many at a time. Axes and centroids stay those of the first base, and so
+        does the length that inner products make all vectors equal in: a longer vector is hashed as if it had no
+        coordinate appended. What was chosen for a recall is forgotten.
 
         Raises:
-            SearchError: If the vectors do not fit.
+            SearchError: If the vectors do not fit, or not into memory.
         """
         check_search("crosspolytope", vectors, 1, self._base.shape, threads)
         self._refuse_zeros(vectors)
         if len(self._base) + len(vectors) > MAX_POINTS:
             raise SearchError(f"crosspolytope: the base would grow beyond {MAX_POINTS} vectors. Build a second index.")
         self.check_base()
+        n, d = len(self._base) + len(vectors), vectors.shape[1]
+        params = CrosspolytopeParams(**self._settings)
+        refuse("crosspolytope", params.memory_faults(n, d, beside=4 * n * d))
         base = np.concatenate([self._base, vectors])
         self._index = self._index.extended(base, threads=threads)
         self._base = base
-        self._sample, self._chosen = {}, {}
+        self._chosen = {}
 
     def save(self, path: Path) -> None:
         """Write the index into a file; the base's vectors are not in it.
@@ -187,7 +189,18 @@ class Crosspolytope(Engine):
         return int(chosen.get("probes_per_table", query.probes_per_table)), int(chosen.get("rerank", query.rerank))
 
     def _probes(self, probes_per_table: int) -> int:
-        return self._settings["tables"] * min(probes_per_table, 2 ** self._settings["hash_bits"])
+        tables, buckets = self._settings["tables"], 2 ** self._settings["hash_bits"]
+        if not self._is_listable(probes_per_table):
+            raise SearchError(
+                f"crosspolytope: probes_per_table = {probes_per_table}; allowed: up to {_MAX_PROBES // tables}, as "
+                f"their list must stay under 1 GiB a thread, or all {buckets} buckets. Lower it, or hash_bits."
+            )
+        return tables * min(probes_per_table, buckets)
+
+    def _is_listable(self, probes_per_table: int) -> bool:
+        """Whether so many probes are all buckets, which need no list, or their list is short enough."""
+        tables, buckets = self._settings["tables"], 2 ** self._settings["hash_bits"]
+        return probes_per_table >= buckets or tables * probes_per_table <= _MAX_PROBES
 
     def _search(
         self, queries: np.ndarray, k: int, probes: int, rerank: int, threads: int
@@ -207,12 +220,12 @@ class Crosspolytope(Engine):
 
 
 def _refuse_zeros(vectors: np.ndarray) -> None:
-    is_zero = ~vectors.any(axis=1)
+    is_zero = np.einsum("nd,nd->n", vectors, vectors) < np.finfo(np.float32).tiny  # squares below it lose digits
     if is_zero.any():
         raise SearchError(
             f"crosspolytope: {np.count_nonzero(is_zero)} of {len(vectors)} vectors are zero, first in row "
-            f"{np.argmax(is_zero)}; they have no direction for distance cosine. Leave them out, or take another "
-            "distance."
+            f"{np.argmax(is_zero)}, or shorter than 1e-19; they have no direction for distance cosine. Leave them out, "
+            "or take another distance."
         )
 
 
@@ -232,7 +245,7 @@ def build_crosspolytope(
         params: What shapes the index.
         threads: Threads to build with; the index does not depend on them.
         path: ``"plain"``, ``"avx2"`` or ``"avx512"``, the compiled code to take; the fastest that this CPU has
-            where empty. All give the same index and the same answers.
+            where empty. From the same axes, all give the same index and the same answers.
 
     Raises:
         SearchError: If the compiled part is missing, or base or parameters are impossible.
@@ -267,8 +280,9 @@ def load_crosspolytope(path: Path, base: np.ndarray, *, mmap: bool = False) -> C
     Args:
         path: The file.
         base: The (n, d) float32 base that was indexed.
-        mmap: Map the file instead of reading it: pages are read when a search needs them, and may be shared among
-            processes. Sketches are not checked then; the file must stay as it is while the index lives.
+        mmap: Map the file instead of reading it: buckets and rows are read and checked once, sketches are not checked
+            and are read when a search needs them; pages may be shared among processes. The file must stay as it is
+            while the index lives; `Crosspolytope.save` onto it puts another one in its place.
 
     Raises:
         SearchError: If the file is missing, damaged, foreign or of another version, or the base is another one.
@@ -282,6 +296,12 @@ def load_crosspolytope(path: Path, base: np.ndarray, *, mmap: bool = False) -> C
         raise SearchError(f"crosspolytope: {error}. Build the index anew and save it.") from error
     except native.ForeignBaseError as error:
         raise _foreign(error) from error
+    except ValueError as error:
+        raise SearchError(
+            f"crosspolytope: {error}. Give the base that was indexed, or build the index anew."
+        ) from error
+    except MemoryError as error:
+        raise SearchError(f"crosspolytope: {path} does not fit into memory. Load it with mmap=True.") from error
 
 
 CROSSPOLYTOPE = EngineKind(

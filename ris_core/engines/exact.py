@@ -128,7 +128,7 @@ class Exact(Engine):
         """0: there is nothing beside the vectors."""
         return 0
 
-    def candidates(self, queries: np.ndarray, query: ExactQuery) -> np.ndarray:
+    def candidates(self, queries: np.ndarray, k: int, query: ExactQuery) -> np.ndarray:
         """All rows, for every query."""
         return np.full(len(queries), len(self._vectors), np.int64)
 

@@ -84,9 +84,9 @@ class FaissIvf(Engine):
         """Number of lists."""
         return {"lists": self._lists}
 
-    def candidates(self, queries: np.ndarray, query: FaissIvfQuery) -> np.ndarray:
+    def candidates(self, queries: np.ndarray, k: int, query: FaissIvfQuery) -> np.ndarray:
         """(q,) int64: vectors in the lists that are looked into."""
-        self._check(queries, 1, query, 1)
+        self._check(queries, k, query, 1)
         lengths = np.array([self._index.invlists.list_size(i) for i in range(self._lists)], np.int64)
         _, probed = self._index.quantizer.search(queries, min(query.probes, self._lists))
         return lengths[probed].sum(axis=1)

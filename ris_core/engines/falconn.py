@@ -179,8 +179,8 @@ class Falconn(Engine):
         functions, last = self._hashes
         return {"hash_functions": functions, "last_cp_dimension": last} if last else {"hash_functions": functions}
 
-    def candidates(self, queries: np.ndarray, query: FalconnQuery) -> np.ndarray:
-        """(q,) int64: how many different rows are compared with each query."""
+    def candidates(self, queries: np.ndarray, k: int, query: FalconnQuery) -> np.ndarray:
+        """(q,) int64: how many different rows are compared with each query, whatever k is."""
         counts = [
             np.diff(self._candidates(queries[start : start + _BLOCK_QUERIES], query, is_unique=True)[0])
             for start in range(0, len(queries), _BLOCK_QUERIES)

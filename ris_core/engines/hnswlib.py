@@ -13,6 +13,7 @@ from ris_core.engines.contract import (
     Engine,
     EngineKind,
     check_build,
+    check_package,
     check_search,
     missing_package,
     range_faults,
@@ -92,8 +93,7 @@ def build_hnswlib(base: np.ndarray, params: HnswlibParams, threads: int = 1) -> 
     Raises:
         SearchError: If hnswlib is not installed, or the base or the parameters are impossible.
     """
-    reason = unavailable()
-    refuse("hnswlib", [reason] if reason else [])
+    check_package("hnswlib")
     check_build("hnswlib", base, params, threads)
     return Hnswlib(base, params, threads)
 

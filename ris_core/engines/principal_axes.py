@@ -3,7 +3,7 @@
 import numpy as np
 import threadpoolctl
 
-_SAMPLED_ROWS = 16_384
+SAMPLED_ROWS = 16_384
 
 
 def principal_axes(base: np.ndarray, distance: str) -> tuple[np.ndarray, np.ndarray]:
@@ -18,19 +18,21 @@ def principal_axes(base: np.ndarray, distance: str) -> tuple[np.ndarray, np.ndar
         distance: ``"euclidean_squared"``, ``"cosine"`` or ``"inner_product"``.
 
     Returns:
-        (p, p) float32 axes in rows, p being d or, for inner products, d + 1; and their (p,) float32 second moments.
+        (p, p) float32 axes in rows, the largest component of each positive, p being d or, for inner products, d + 1;
+        and their (p,) float32 second moments.
 
     Source:
         The lifting: Neyshabur, Srebro 2015, On Symmetric and Asymmetric LSHs for Inner Product Search.
     """
-    rows = np.linspace(0, len(base) - 1, min(len(base), _SAMPLED_ROWS)).astype(np.int64)
+    rows = np.linspace(0, len(base) - 1, min(len(base), SAMPLED_ROWS)).astype(np.int64)
     sample = base[rows].astype(np.float64)
     squared = np.einsum("nd,nd->n", sample, sample)
     if distance == "cosine":
         sample /= np.sqrt(squared)[:, None]
     if distance == "inner_product":
         sample = np.column_stack([sample, np.sqrt(squared.max() - squared)])
-    with threadpoolctl.threadpool_limits(1):  # sums in one order: the same axes on any number of threads
+    with threadpoolctl.threadpool_limits(1):  # sums in one order: on one machine the same axes on any number of threads
         moments, axes = np.linalg.eigh(sample.T @ sample / len(sample))
-    falling = slice(None, None, -1)
-    return np.ascontiguousarray(axes.T[falling], np.float32), np.maximum(moments[falling], 0).astype(np.float32)
+    axes, moments = axes.T[::-1], moments[::-1]
+    largest = np.take_along_axis(axes, np.abs(axes).argmax(axis=1)[:, None], axis=1)
+    return np.ascontiguousarray(axes * np.sign(largest), np.float32), np.maximum(moments, 0).astype(np.float32)

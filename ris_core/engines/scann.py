@@ -18,6 +18,7 @@ from ris_core.engines.contract import (
     Engine,
     EngineKind,
     check_build,
+    check_package,
     check_search,
     missing_package,
     range_faults,
@@ -135,8 +136,7 @@ def build_scann(base: np.ndarray, params: ScannParams, threads: int = 1) -> Scan
     Raises:
         SearchError: If ScaNN is not installed, or the base or the parameters are impossible.
     """
-    reason = unavailable()
-    refuse("scann", [reason] if reason else [])
+    check_package("scann")
     check_build("scann", base, params, threads)
     return Scann(base, params, threads)
 

@@ -8,6 +8,7 @@ from ris_core.engines.contract import (
     Engine,
     EngineKind,
     check_build,
+    check_package,
     check_search,
     missing_package,
     refuse,
@@ -71,8 +72,7 @@ def build_usearch(base: np.ndarray, params: UsearchParams, threads: int = 1) -> 
     Raises:
         SearchError: If usearch is not installed, or the base or the parameters are impossible.
     """
-    reason = unavailable()
-    refuse("usearch", [reason] if reason else [])
+    check_package("usearch")
     check_build("usearch", base, params, threads)
     return Usearch(base, params, threads)
 

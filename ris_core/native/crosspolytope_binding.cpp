@@ -1,7 +1,6 @@
 // CrosspolytopeIndex for Python: arrays in and out, checks that memory safety needs, the GIL released while it works.
 #include "crosspolytope_binding.h"
 
-#include <nanobind/ndarray.h>
 #include <nanobind/stl/string.h>
 #include <nanobind/stl/unique_ptr.h>
 #include <nanobind/stl/vector.h>
@@ -12,6 +11,7 @@
 #include <utility>
 #include <vector>
 
+#include "arrays.h"
 #include "crosspolytope_index.h"
 #include "crosspolytope_paths.h"
 
@@ -21,39 +21,14 @@ using namespace nb::literals;
 namespace ris {
 namespace {
 
-// Read-only float32 rows. With noconvert() nanobind refuses what it would otherwise copy.
-using Matrix = nb::ndarray<const float, nb::ndim<2>, nb::c_contig, nb::device::cpu>;
-template <typename T>
-using Array = nb::ndarray<nb::numpy, T>;
-
-constexpr float kLargest = 1e15f;  // squares of larger values, summed, leave the range of float
 const char* const kFamilies[] = {"cross_polytope", "hyperplane"};
 const char* const kDistances[] = {"euclidean_squared", "cosine", "inner_product"};
-
-void require(bool is_fine, const std::string& otherwise) {
-  if (!is_fine) throw std::invalid_argument(otherwise);
-}
-
-// A NaN, given or from an overflow, would have no place in a probing sequence.
-void require_sane(const Matrix& matrix, const char* what) {
-  const float* values = matrix.data();
-  bool is_sane = true;
-  for (std::size_t i = 0; i < matrix.size(); ++i) is_sane &= values[i] >= -kLargest && values[i] <= kLargest;
-  require(is_sane, std::string(what) + " hold a value that is NaN, infinite or beyond 1e15");
-}
 
 template <std::size_t N>
 std::uint32_t number_of(const char* const (&names)[N], const std::string& name, const char* what) {
   const auto found = std::find(std::begin(names), std::end(names), name);
   require(found != std::end(names), std::string(what) + " is '" + name + "', which is unknown");
   return static_cast<std::uint32_t>(found - std::begin(names));
-}
-
-template <typename T>
-Array<T> to_array(std::vector<T>&& values, std::vector<std::size_t> shape) {
-  auto* kept = new std::vector<T>(std::move(values));
-  nb::capsule owner(kept, [](void* p) noexcept { delete static_cast<std::vector<T>*>(p); });
-  return Array<T>(kept->data(), shape.size(), shape.data(), owner);
 }
 
 Base check_base(const Matrix& base, std::int64_t threads) {

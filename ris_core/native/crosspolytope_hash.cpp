@@ -2,6 +2,7 @@
 
 #include <algorithm>
 #include <cmath>
+#include <stdexcept>
 
 namespace ris {
 namespace {
@@ -38,15 +39,18 @@ HashFunctions::HashFunctions(const HashSettings& settings, const Kernels& kernel
   const int full_bits = log2_ceil(size_) + 1;
   per_table_ = settings.is_hyperplane ? settings.bits : (settings.bits + full_bits - 1) / full_bits;
   const int last_bits = settings.bits - (per_table_ - 1) * full_bits;
-  for (int number = 0; number < settings.tables * per_table_; ++number) {
+  const std::int64_t functions = std::int64_t{settings.tables} * per_table_;
+  copies_ = static_cast<int>(settings.is_hyperplane ? (functions + size_ - 1) / size_ : functions);
+  if (copies_ * (settings.rotations + std::int64_t{1}) * size_ > kMaxRotated)
+    throw std::invalid_argument("tables x hash functions x rotated dimension x (rotations + 1) must be at most 2^28");
+  for (int number = 0; number < functions; ++number) {
     if (settings.is_hyperplane) {
       functions_.push_back({number, 1, 1});
     } else {
       const int bits = (number + 1) % per_table_ == 0 ? last_bits : full_bits;
-      functions_.push_back({number * size_, 1 << (bits - 1), bits});
+      functions_.push_back({std::int64_t{number} * size_, 1 << (bits - 1), bits});
     }
   }
-  copies_ = functions_.back().first / size_ + 1;
   signs_ = random_signs((1 + copies_ * static_cast<std::size_t>(settings.rotations)) * size_, settings.seed,
                         1 / std::sqrt(static_cast<float>(size_)));
 }

@@ -22,6 +22,8 @@
 
 namespace ris {
 
+constexpr std::int64_t kMaxRotated = std::int64_t{1} << 28;  // copies x (rotations + 1) x size: 1 GiB
+
 struct HashSettings {
   bool is_hyperplane = false;
   std::int64_t dimension = 0;  // of the vectors that are hashed
@@ -34,11 +36,12 @@ struct HashSettings {
 class HashFunctions {
  public:
   struct Function {
-    int first;      // coordinate among all copies
-    int dimension;  // m, a power of two
-    int bits;       // log2(m) + 1
+    std::int64_t first;  // coordinate among all copies
+    int dimension;       // m, a power of two
+    int bits;            // log2(m) + 1
   };
 
+  // Throws std::invalid_argument if rotations and one query's rotated copies would take more than kMaxRotated values.
   HashFunctions(const HashSettings& settings, const Kernels& kernels);
 
   int size() const { return size_; }        // of a rotated vector

@@ -9,6 +9,7 @@
 #include <cerrno>
 #include <cmath>
 #include <cstddef>
+#include <cstdio>
 #include <cstdlib>
 #include <cstring>
 #include <new>
@@ -83,10 +84,22 @@ struct File {
 void read_exactly(const File& file, std::uint8_t* to, std::size_t count, const std::string& path) {
   while (count > 0) {
     const ssize_t done = read(file.descriptor, to, count);
+    if (done < 0 && errno == EINTR) continue;
     if (done <= 0) fail(path, "cannot be read to its end");
     to += done;
     count -= done;
   }
+}
+
+void write_exactly(const File& file, const std::uint8_t* from, std::size_t count, const std::string& path) {
+  while (count > 0) {
+    const ssize_t done = write(file.descriptor, from, count);
+    if (done < 0 && errno == EINTR) continue;
+    if (done < 0) fail(path, std::string("cannot be written: ") + std::strerror(errno));
+    from += done;
+    count -= done;
+  }
+  if (fsync(file.descriptor) != 0) fail(path, std::string("cannot be written: ") + std::strerror(errno));
 }
 
 std::uint8_t* allocate(std::size_t size) {
@@ -127,6 +140,29 @@ std::size_t image_bytes(const ImageHeader& header) {
   return kBody + shared_layout_of(header).end + header.tables * layout_of(header).end;
 }
 
+namespace {
+
+// Before anything is allocated by its numbers.
+void check_header(const ImageHeader& h, std::size_t file_size, const std::string& path) {
+  if (std::memcmp(h.magic, kMagic, sizeof kMagic) != 0) fail(path, "is no index of the engine crosspolytope");
+  if (h.byte_order != kByteOrder) fail(path, "was written on a CPU of the other byte order");
+  if (h.version != kVersion)
+    fail(path, "has version " + std::to_string(h.version) + "; this program reads " + std::to_string(kVersion));
+  if (h.header_checksum != header_checksum(h)) fail(path, "is damaged: its header does not have its checksum");
+  const bool is_sane = h.n >= 1 && h.n < (std::int64_t{1} << 31) && h.dimension >= 1 &&
+                       h.dimension < kMaxDimension && h.distance <= 2 && h.tables >= 1 && h.tables <= kMaxTables &&
+                       h.bits >= 1 && h.bits <= kMaxBits && h.rotations >= 1 && h.rotations <= kMaxRotations &&
+                       h.coordinates <= lifted_dimension(h) && h.hashed <= h.coordinates &&
+                       h.groups <= lifted_dimension(h) + kGroupsAtOnce && h.groups % kGroupsAtOnce == 0 &&
+                       h.is_hyperplane <= 1 && h.longest >= 0 && std::isfinite(h.longest);
+  if (!is_sane) fail(path, "states an impossible shape");
+  if (image_bytes(h) != file_size)
+    fail(path, "has " + std::to_string(file_size) + " bytes where its header announces " +
+                   std::to_string(image_bytes(h)) + ": it is cut off or overlong");
+}
+
+}  // namespace
+
 Image::Image(const ImageHeader& header) : size_(image_bytes(header)) {
   data_ = allocate(size_);
   std::memset(data_, 0, size_);
@@ -142,6 +178,11 @@ Image::Image(const std::string& path, bool is_mapped) : is_mapped_(is_mapped) {
   if (fstat(file.descriptor, &status) != 0 || !S_ISREG(status.st_mode)) fail(path, "is no regular file");
   size_ = status.st_size;
   if (size_ < kBody) fail(path, "is too short to be an index");
+  std::uint8_t start[kBody];
+  read_exactly(file, start, kBody, path);
+  ImageHeader announced;
+  std::memcpy(&announced, start, sizeof announced);
+  check_header(announced, size_, path);
   if (is_mapped) {
     void* mapped = mmap(nullptr, size_, PROT_READ, MAP_SHARED, file.descriptor, 0);
     if (mapped == MAP_FAILED) fail(path, std::string("cannot be mapped: ") + std::strerror(errno));
@@ -150,9 +191,8 @@ Image::Image(const std::string& path, bool is_mapped) : is_mapped_(is_mapped) {
     data_ = allocate(size_);
   }
   try {
-    if (!is_mapped) read_exactly(file, data_, kBody, path);
-    check_header(size_, path);
     if (!is_mapped) {
+      std::memcpy(data_, start, kBody);
       read_exactly(file, data_ + kBody, size_ - kBody, path);
       if (checksum(data_ + kBody, size_ - kBody) != header().body_checksum)
         fail(path, "is damaged: its tables do not have the checksum that its header states");
@@ -173,25 +213,6 @@ void Image::release() {
   } else {
     std::free(data_);
   }
-}
-
-void Image::check_header(std::size_t file_size, const std::string& path) const {
-  const ImageHeader& h = header();
-  if (std::memcmp(h.magic, kMagic, sizeof kMagic) != 0) fail(path, "is no index of the engine crosspolytope");
-  if (h.byte_order != kByteOrder) fail(path, "was written on a CPU of the other byte order");
-  if (h.version != kVersion)
-    fail(path, "has version " + std::to_string(h.version) + "; this program reads " + std::to_string(kVersion));
-  if (h.header_checksum != header_checksum(h)) fail(path, "is damaged: its header does not have its checksum");
-  const bool is_sane = h.n >= 1 && h.n < (std::int64_t{1} << 31) && h.dimension >= 1 &&
-                       h.dimension < kMaxDimension && h.distance <= 2 && h.tables >= 1 && h.tables <= kMaxTables &&
-                       h.bits >= 1 && h.bits <= kMaxBits && h.rotations >= 1 && h.rotations <= kMaxRotations &&
-                       h.coordinates <= lifted_dimension(h) && h.hashed <= h.coordinates &&
-                       h.groups <= lifted_dimension(h) + kGroupsAtOnce && h.groups % kGroupsAtOnce == 0 &&
-                       h.is_hyperplane <= 1 && h.longest >= 0 && std::isfinite(h.longest);
-  if (!is_sane) fail(path, "states an impossible shape");
-  if (image_bytes(h) != file_size)
-    fail(path, "has " + std::to_string(file_size) + " bytes where its header announces " +
-                   std::to_string(image_bytes(h)) + ": it is cut off or overlong");
 }
 
 // What a search trusts blindly: finite numbers, and groups that lie within the coordinates.
@@ -262,11 +283,14 @@ void Image::seal() {
 }
 
 void Image::save(const std::string& path) const {
-  const File file(path, O_WRONLY | O_CREAT | O_TRUNC);
-  for (std::size_t done = 0; done < size_;) {
-    const ssize_t count = write(file.descriptor, data_ + done, size_ - done);
-    if (count < 0) fail(path, std::string("cannot be written: ") + std::strerror(errno));
-    done += count;
+  const std::string part = path + ".part";
+  try {
+    write_exactly(File(part, O_WRONLY | O_CREAT | O_TRUNC), data_, size_, part);
+    if (std::rename(part.c_str(), path.c_str()) != 0)
+      fail(path, std::string("cannot be written: ") + std::strerror(errno));
+  } catch (...) {
+    unlink(part.c_str());
+    throw;
   }
 }
 

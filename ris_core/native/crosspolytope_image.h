@@ -76,8 +76,8 @@ class Image {
  public:
   // Zeros, but for the header, which is completed by magic, version and byte order.
   explicit Image(const ImageHeader& header);
-  // Throws IndexFileError unless the file is whole and safe to search. Mapped, its pages are read when they are
-  // needed, and only what a search's safety hangs on is checked, not the sketches; the file must not change then.
+  // Throws IndexFileError unless the file is whole and safe to search. Mapped, only what a search's safety hangs on is
+  // read and checked at once, buckets and rows, and sketches are read when they are needed; the file must not change.
   Image(const std::string& path, bool is_mapped);
   ~Image();
   Image(const Image&) = delete;
@@ -93,10 +93,10 @@ class Image {
 
   // Writes checksums into the header; the last step of a build.
   void seal();
+  // Into a file beside it first, which then takes its place: a file that is mapped stays whole for those who map it.
   void save(const std::string& path) const;
 
  private:
-  void check_header(std::size_t file_size, const std::string& path) const;
   void check_shared(const std::string& path) const;
   void check_tables(const std::string& path) const;
   void release();

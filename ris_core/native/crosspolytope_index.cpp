@@ -4,10 +4,10 @@
 #include <algorithm>
 #include <cmath>
 
-#include "crosspolytope_parallel.h"
 #include "crosspolytope_paths.h"
 #include "crosspolytope_scratch.h"
 #include "crosspolytope_sketch.h"
+#include "parallel.h"
 
 namespace ris {
 namespace {

@@ -96,6 +96,7 @@ class CrosspolytopeIndex {
   void arrange_table(const HashedPoints& points, int number);
   void finish();
 
+  float rotate_query(Scratch& scratch) const;
   void probe(const float* query, std::int64_t count, Scratch& scratch) const;
   void collect(Scratch& scratch) const;
   float keep_best(std::size_t wanted, Scratch& scratch) const;
@@ -115,6 +116,7 @@ class CrosspolytopeIndex {
   std::uint64_t few_rows_ = 0;
   mutable std::mutex mutex_;
   mutable std::vector<std::unique_ptr<Scratch>> idle_;
+  mutable std::size_t scratches_ = 0;  // idle or lent
 };
 
 }  // namespace ris

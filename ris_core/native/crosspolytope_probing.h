@@ -2,7 +2,7 @@
 //
 // A bucket is one vertex for each of its table's functions. A vertex costs the squared gap between the query's product
 // with it and with the function's nearest vertex, and a bucket the sum of its vertices' costs, in units of the
-// query's squared length. The sequence goes by rising cost; equal ones by table and code.
+// squared length of the query (1 for cosines). The sequence goes by rising cost; equal ones by table and code.
 //
 // Source: Andoni et al. 2015, arXiv:1509.02897, section 5, multiprobe; Lv et al. 2007, Multi-Probe LSH. Differs: no
 // heap. The cost of the last wanted bucket is found by bisection, counting buckets at most that dear in sorted lists
@@ -33,8 +33,7 @@ class ProbingSequence {
   ProbingSequence(const HashFunctions& functions, const Kernels& kernels);
 
   // The first `count` probes, or all buckets if there are fewer, by table and code: so they lie in memory. `copies`
-  // are a query's rotated copies
-  // and `length` is its norm.
+  // are a query's rotated copies and `length` is its norm.
   const std::vector<Probe>& find(const float* copies, float length, std::int64_t count);
 
  private:

@@ -1,11 +1,12 @@
 // The search: probe, filter by sketches, score exactly.
 #include <algorithm>
+#include <cfloat>
 #include <cmath>
 #include <limits>
 
 #include "crosspolytope_index.h"
-#include "crosspolytope_parallel.h"
 #include "crosspolytope_scratch.h"
+#include "parallel.h"
 
 namespace ris {
 namespace {
@@ -17,6 +18,7 @@ constexpr int kRowsAhead = 6;                // vectors fetched before they are 
 constexpr int kRangesAhead = 2;              // buckets fetched before they are scanned
 constexpr std::int64_t kCacheLine = 64;
 constexpr std::int64_t kFetchedBytes = 2048;  // of a bucket; the CPU guesses the rest
+constexpr float kEnlarged = 0x1p100f;         // times queries so short that their squares vanish
 
 void fetch(const void* from, std::int64_t bytes) {
   const char* p = static_cast<const char*>(from);
@@ -35,6 +37,7 @@ class CrosspolytopeIndex::Lent {
       index_.idle_.pop_back();
     } else {
       scratch_ = std::make_unique<Scratch>(index_.header(), index_.functions_, index_.kernels_);
+      index_.idle_.reserve(++index_.scratches_);  // giving back must not fail
     }
   }
   Lent(Lent&&) = default;
@@ -50,15 +53,32 @@ class CrosspolytopeIndex::Lent {
   std::unique_ptr<Scratch> scratch_;
 };
 
+// Leaves the rotated copies of a projected query in scratch.copies, and returns its length; only their ratio matters.
+float CrosspolytopeIndex::rotate_query(Scratch& scratch) const {
+  Projected& projected = scratch.projected;
+  const std::vector<float>& lifted = projected.lifted;
+  float squared = kernels_.dot(lifted.data(), lifted.data(), lifted.size());
+  if (squared < FLT_MIN) {  // a power of two changes no direction
+    for (float& value : projected.lifted) value *= kEnlarged;
+    for (float& value : projected.padded) value *= kEnlarged;
+    squared = kernels_.dot(lifted.data(), lifted.data(), lifted.size());
+  }
+  functions_.rotate_copies(projected.padded.data(), scratch.copies.data());
+  return std::sqrt(squared);
+}
+
 // Ranges of the probed buckets, by table and position, neighbours joined. The query's principal coordinates are left in
 // scratch.projected.
 void CrosspolytopeIndex::probe(const float* query, std::int64_t count, Scratch& scratch) const {
   project(query, true, scratch.projected);
-  functions_.rotate_copies(scratch.projected.padded.data(), scratch.copies.data());
-  const float length = std::sqrt(kernels_.dot(query, query, base_.dimension));
+  scratch.ranges.clear();
+  if (count >= std::int64_t{header().tables} << header().bits) {  // all of them: nothing is to be chosen
+    for (const Table& table : tables_) scratch.ranges.push_back({&table, 0, static_cast<std::uint32_t>(header().n)});
+    return;
+  }
+  const float length = rotate_query(scratch);
   const std::vector<Probe>& probes = scratch.sequence.find(scratch.copies.data(), length, count);
   for (const Probe& probe : probes) __builtin_prefetch(tables_[probe.table].starts + probe.code);
-  scratch.ranges.clear();
   for (const Probe& probe : probes) {
     const Table& table = tables_[probe.table];
     const std::uint32_t begin = table.starts[probe.code], end = table.starts[probe.code + 1];
@@ -239,8 +259,8 @@ void CrosspolytopeIndex::candidates(const float* queries, std::int64_t q, const 
 
 std::vector<Probe> CrosspolytopeIndex::probes(const float* query, std::int64_t count) const {
   const Lent scratch(*this);
-  probe(query, count, *scratch);
-  const float length = std::sqrt(kernels_.dot(query, query, base_.dimension));
+  project(query, true, (*scratch).projected);
+  const float length = rotate_query(*scratch);
   std::vector<Probe> probes = (*scratch).sequence.find((*scratch).copies.data(), length, count);
   std::sort(probes.begin(), probes.end());
   return probes;

@@ -169,7 +169,7 @@ void QueryLookups::prepare(const Codebook& codebook, const float* coordinates) {
   const int levels = std::min(kLargestByte, (kLargestSum - kWideGroups * kLargestByte) / groups_);
   const int wide_levels = levels * (kLargestByte + 1);
   base_ = 0;
-  step_ = 1e-30f;
+  step_ = 1e-37f;  // its inverse is finite
   for (int group = 0; group < groups_; ++group) {
     float* products = products_.data() + group * kCentroids;
     const float* centroids = codebook.centroids + group * kMaxWidth * kCentroids;

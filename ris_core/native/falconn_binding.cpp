@@ -1,7 +1,6 @@
 // FalconnIndex for Python: arrays in and out, checks that memory safety needs, the GIL released while it works.
 #include "falconn_binding.h"
 
-#include <nanobind/ndarray.h>
 #include <nanobind/stl/pair.h>
 #include <nanobind/stl/string.h>
 
@@ -10,6 +9,7 @@
 #include <utility>
 #include <vector>
 
+#include "arrays.h"
 #include "falconn_index.h"
 
 namespace nb = nanobind;
@@ -18,33 +18,8 @@ using namespace nb::literals;
 namespace ris {
 namespace {
 
-// Read-only float32 rows. With noconvert() nanobind refuses what it would otherwise copy.
-using Matrix = nb::ndarray<const float, nb::ndim<2>, nb::c_contig, nb::device::cpu>;
-template <typename T>
-using Array = nb::ndarray<nb::numpy, T>;
-
-constexpr float kLargest = 1e15f;          // squares of larger values, summed, leave the range of float
 constexpr std::int64_t kMaxFlatBits = 30;  // FALCONN computes the number of buckets as int 1 << bits
 constexpr std::int64_t kMaxBits = 64;      // its widest hash
-
-void require(bool is_fine, const std::string& otherwise) {
-  if (!is_fine) throw std::invalid_argument(otherwise);
-}
-
-// FALCONN sorts by computed values: a NaN, given or from an overflow, would send std::sort out of its range.
-void require_sane(const Matrix& matrix, const char* what) {
-  const float* values = matrix.data();
-  bool is_sane = true;
-  for (std::size_t i = 0; i < matrix.size(); ++i) is_sane &= values[i] >= -kLargest && values[i] <= kLargest;
-  require(is_sane, std::string(what) + " hold a value that is NaN, infinite or beyond 1e15");
-}
-
-template <typename T>
-Array<T> to_array(std::vector<T>&& values, std::vector<std::size_t> shape) {
-  auto* kept = new std::vector<T>(std::move(values));
-  nb::capsule owner(kept, [](void* p) noexcept { delete static_cast<std::vector<T>*>(p); });
-  return Array<T>(kept->data(), shape.size(), shape.data(), owner);
-}
 
 nb::tuple to_tuple(RaggedRows&& ragged) {
   const std::size_t offsets = ragged.offsets.size();

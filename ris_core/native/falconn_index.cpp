@@ -8,15 +8,13 @@
 #include <atomic>
 #include <chrono>
 #include <cmath>
-#include <exception>
 #include <limits>
 #include <mutex>
 #include <stdexcept>
-#include <system_error>
-#include <thread>
 
 #include "falconn_nearest.h"
 #include "instructions.h"
+#include "parallel.h"
 
 namespace ris {
 namespace {
@@ -177,32 +175,15 @@ template <typename Work>
 void FalconnIndex::for_each_query(const float* queries, std::int64_t q, const FalconnProbing& probing,
                                   Work work) const {
   std::atomic<std::int64_t> next{0};
-  std::exception_ptr failure;
-  std::mutex failure_mutex;
   const auto run = [&] {
-    try {
-      std::unique_ptr<Searcher> searcher = falconn_->borrow(probing);
-      for (std::int64_t i; (i = next.fetch_add(1)) < q;) {
-        searcher->vector = Eigen::Map<const Vector>(queries + i * dimension_, dimension_);
-        work(*searcher, i);
-      }
-      falconn_->give_back(std::move(searcher));
-    } catch (...) {  // an exception must not leave a thread; the first one is thrown again below
-      const std::lock_guard<std::mutex> lock(failure_mutex);
-      if (!failure) failure = std::current_exception();
-      next = q;
+    std::unique_ptr<Searcher> searcher = falconn_->borrow(probing);
+    for (std::int64_t i; (i = next.fetch_add(1)) < q;) {
+      searcher->vector = Eigen::Map<const Vector>(queries + i * dimension_, dimension_);
+      work(*searcher, i);
     }
+    falconn_->give_back(std::move(searcher));
   };
-  const std::int64_t useful = std::min(probing.threads, q);
-  std::vector<std::thread> others;
-  try {
-    for (std::int64_t i = 1; i < useful; ++i) others.emplace_back(run);
-  } catch (const std::system_error&) {
-    // the system gives no more threads: those there are do all the work
-  }
-  run();
-  for (auto& other : others) other.join();
-  if (failure) std::rethrow_exception(failure);
+  on_threads(std::min(probing.threads, q), run, [&] { next = q; });
 }
 
 void FalconnIndex::search(const float* queries, std::int64_t q, std::int64_t k, const FalconnProbing& probing,

@@ -402,7 +402,7 @@ def engine_results(sizes: tuple[int, ...] = (50_000,), names: tuple[str, ...] = 
                         asked, **index, query_params={key: value} if key else {}, space="corrected", mode=mode, k=100,
                         q=40, times_s=(scale * rng.normal(1, 0.003, (2, calls[0]))).tolist(), recall_at_k=[recall] * 40,
                         chosen={"probes": int(40 * value)} if key == "recall" else {},
-                        prepare_s=[0.3, 0.5] if key == "recall" else [],
+                        prepare_s=[0.03, 0.05] if key == "recall" else [],
                     ))  # fmt: skip
     return results
 

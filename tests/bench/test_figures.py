@@ -32,11 +32,11 @@ from ris_core.errors import ArtifactError
 from ris_core.records import Tiles
 
 COUNTS = {
-    "recall_over_query_time": "500 queries among 4,000 tiles",
+    "recall_over_query_time": "500 queries among 4,000 vectors",
     "engine_ranks": "n = 4,000, k = 100",
     "costs_over_recall": "n = 4,000. Each engine in the setting that answers single queries fastest",
     "growth": "n = 1,000 to 4,000",
-    "build_and_query_time": "4,000 tiles; 500 queries",
+    "build_and_query_time": "4,000 vectors; 500 queries",
     "query_slip": "500 queries",
     "ranking": "3 data sets (500 single queries among 4,000 tiles",
     "precision_by_difficulty": "10 to 20 judged queries",

@@ -107,6 +107,20 @@ def test_ranks_are_written_into_their_cells_best_engine_on_top(engine_tables: Pa
     assert words.count("1") == 5
 
 
+def test_mean_of_ranks_needs_no_build(engine_tables: Path, tmp_path: Path) -> None:
+    nothing = dict.fromkeys(("build_s", "size_bytes", "build_rank", "memory_rank"))
+    ranks = read_table(engine_tables / "engine_ranks.csv").assign(**nothing)
+    write_table(ranks, tmp_path, "engine_ranks")
+    figure = draw_ranks(tmp_path)
+    assert [ax.get_title(loc="left") for ax in figure.axes] == [
+        "single query", "query in a batch", "mean of these ranks",
+    ]  # fmt: skip
+    dashes = [[text.get_text() for text in ax.texts].count("\N{EN DASH}") for ax in figure.axes]
+    assert dashes == [9, 9, 9]
+    write_table(ranks.assign(single_ms=None, single_rank=None), tmp_path, "engine_ranks")
+    assert [text.get_text() for text in draw_ranks(tmp_path).axes[1].texts].count("\N{EN DASH}") == 9
+
+
 def test_ranks_need_two_engines(tmp_path: Path, engine_tables: Path) -> None:
     assert draw_ranks(tmp_path) is None
     ranks = read_table(engine_tables / "engine_ranks.csv")

@@ -27,19 +27,23 @@ def test_times_differ_only_where_their_intervals_lie_apart() -> None:
     assert times_words(exact, timed(0.5)).endswith("without intervals no difference is called")
 
 
-def index(
-    build: tuple[float, float, float], query_ms: tuple[float, float, float], prepare_s: float = np.nan
-) -> pd.Series:
+def index(build: tuple[float, float, float], query_ms: tuple[float, float, float], variant: str = "") -> pd.Series:
     names = ["build_s", "build_s_ci_low", "build_s_ci_high", "query_ms_median", "query_ms_ci_low", "query_ms_ci_high"]
-    return pd.Series(dict(zip(names, (*build, *query_ms), strict=True)) | {"prepare_s": prepare_s})
+    return pd.Series(dict(zip(names, (*build, *query_ms), strict=True)) | {"variant": variant})
 
 
 def test_break_even_by_hand() -> None:
     """100 s for 1 ms saved: 100,000 queries; at best 80 s for 1.6 ms, at worst 120 s for 0.4 ms."""
     fast, cheap = index((110, 100, 120), (1.0, 0.7, 1.3)), index((10, 0, 20), (2.0, 1.7, 2.3))
     assert break_even_words(fast, cheap) == "100,000 queries [50,000, 300,000]"
-    prepared = index((110, 100, 120), (1.0, 0.7, 1.3), prepare_s=10)
-    assert break_even_words(prepared, cheap).startswith("110,000 queries")
+
+
+def test_break_even_of_builds_without_interval_has_no_bounds() -> None:
+    """262 s for 0.29 ms."""
+    nothing = (np.nan, np.nan)
+    graph = index((265, *nothing), (0.62, 0.6, 0.64), "hnswlib")
+    assert break_even_words(graph, index((3, 2.9, 3.1), (0.91, 0.9, 0.92))) == "903,000 queries (hnswlib built once)"
+    assert break_even_words(graph, index((3, *nothing), (0.91, 0.9, 0.92))) == "903,000 queries (each built once)"
 
 
 # Setting, recall, ms of a single query, seconds of a build; a batch takes half as long.
@@ -56,13 +60,22 @@ CELLS = {
 def words(tmp_path: Path) -> Words:
     """What is said of some engines, each with one setting; times are known within five percent."""
 
-    def say(about: str, cells: dict[str, tuple[Any, ...]] = CELLS) -> str:
+    def say(
+        about: str,
+        cells: dict[str, tuple[Any, ...]] = CELLS,
+        once: tuple[str, ...] = (),
+        prepare_s: dict[str, float] | None = None,
+    ) -> str:
+        chosen_s = prepare_s or {}
         rows = [
             {"cell": f"tiny/{engine}/s/corrected/{mode}-1t", "backbone": "tiny", "engine": engine, "kind": engine,
              "space": "corrected", "mode": mode, "threads": 1, "n": 4000, "d": 96, "k": 10, "q": 50, "status": "ok",
              "setting": setting, "recall": recall, "query_ms_median": ms * part, "query_ms_ci_low": ms * part * 0.95,
              "query_ms_ci_high": ms * part * 1.05, "build_s": build_s, "build_s_ci_low": build_s * 0.95,
-             "build_s_ci_high": build_s * 1.05, "size_bytes": 3 * 2**20}
+             "build_s_ci_high": build_s * 1.05, "size_bytes": 3 * 2**20,
+             "processes": 1 if engine in once else 3, "prepare_s": chosen_s.get(engine, 1e-6),
+             "chosen": "probes=7" if engine in chosen_s else "",
+             **(dict.fromkeys(("build_s_ci_low", "build_s_ci_high")) if engine in once else {})}
             for engine, (setting, recall, ms, build_s) in cells.items()
             for mode, part in (("single", 1.0), ("batch", 0.5))
         ]  # fmt: skip
@@ -95,6 +108,47 @@ def test_build_pays_once_it_has_caught_up_with_all_that_are_built_sooner(words: 
     text = words("Search: single queries")
     assert text.count("pays after") == 1
     assert "falconn" not in text
+
+
+SLOW = CELLS | {"hnswlib": ("ef=100", 0.95, 0.62, 265.0), "crosspolytope": ("recall=0.9", 0.902, 0.91, 3.0)}
+
+
+def test_index_that_was_built_once_is_compared_without_bounds(words: Words) -> None:
+    text = words("Search: single", SLOW, once=("hnswlib",))
+    assert (
+        "hnswlib is 1.5 times as fast a query, takes 88.3 times as long to build, and pays after 903,000 queries "
+        "(hnswlib built once). Exact search takes 10 ms [9.5 ms, 10.5 ms], 16.1 times as long: the index has paid for "
+        "its build after 28,300 queries (hnswlib built once). Measured in one process, whose interval tells nothing "
+        "of others: hnswlib."
+    ) in text
+    both = words("Search: single", SLOW, once=("hnswlib", "crosspolytope"))
+    assert "903,000 queries (each built once)" in both
+    assert "Measured in one process each, whose interval tells nothing of others: hnswlib, crosspolytope." in both
+
+
+def test_builds_timed_once_need_more_than_chance_to_be_told_apart(words: Words) -> None:
+    once = ("hnswlib", "crosspolytope")
+    near = words("Search: single", CELLS | {"hnswlib": ("ef=100", 0.95, 1.0, 2.9)}, once=once)
+    assert "times as long to build" not in near  # 2.9 s and 2 s
+    assert "No other engine" not in near
+    assert "times as long to build" in words("Search", CELLS | {"hnswlib": ("ef=100", 0.95, 1.0, 3.1)}, once=once)
+
+
+def test_one_process_is_told_of_other_sentences_too(words: Words) -> None:
+    assert "exact search" in words("Slower than exact", once=("falconn",))
+    assert words("Slower than exact", once=("falconn",)).endswith("nothing of others: falconn.")
+    assert words("Other recalls: single", once=("hnswlib", "faiss_lsh")).endswith("others: hnswlib, faiss_lsh.")
+
+
+def test_choosing_counts_as_building(words: Words) -> None:
+    """2 s and 110 s for choosing are longer than 100 s; 1 s and 4 s for choosing are longer than 2 s."""
+    text = words("Search: single", prepare_s={"crosspolytope": 110.0})
+    assert "crosspolytope" not in text
+    slow = CELLS | {"hnswlib": ("ef=100", 0.95, 1.0, 1.0)}
+    chosen = words("Search: single", slow, prepare_s={"hnswlib": 4.0})
+    assert "It is built in 5 s [4.95 s, 5.05 s], 4 s of that for choosing, and needs 3 MiB" in chosen
+    assert "crosspolytope (recall=0.9) takes 1.5 ms" in chosen
+    assert "takes 2.5 times as long to build" in chosen
 
 
 def test_overlapping_times_are_no_difference(words: Words) -> None:
@@ -168,9 +222,29 @@ def test_growth_is_told_with_intervals_and_theory(growing_tables: Path) -> None:
     assert single.startswith(
         "At a recall of 0.9, from n = 50,000 to 400,000 of aerial, the time of a single query grows"
     )
-    assert "hnswlib 0.10 [0.10, 0.10] (theory: 0.00); faiss_hnsw 0.20" in single
-    assert single.endswith("Slower than n: hnswlib, faiss_hnsw, crosspolytope, faiss_ivf, falconn cross-polytope.")
-    assert found["Growth: build"].endswith("None is shown to grow slower than n.")
+    assert "hnswlib 0.10 [0.10, 0.10] (4 above the recall; theory: 0.00); faiss_hnsw 0.20" in single
+    assert "exact 1.00 [0.99, 1.01] (theory: 1.00)" in single or "exact 1.00 [1.00, 1.00] (theory: 1.00)" in single
+    assert single.endswith(
+        "Slower than n: faiss_hnsw, crosspolytope, faiss_ivf, falconn cross-polytope. Nothing is called of engines "
+        "that miss the recall at some sizes or exceed it."
+    )
+
+
+def test_exponent_of_fewer_points_than_sizes_is_marked_and_calls_nothing(growing_tables: Path, tmp_path: Path) -> None:
+    growth = read_table(growing_tables / "growth.csv").assign(points=3, floors=0)
+    write_table(growth, tmp_path, "growth")
+    for finding in growth_results(tmp_path):
+        assert finding.text.endswith(
+            "None is shown to grow slower than n. Nothing is called of engines that miss the recall at some sizes or "
+            "exceed it."
+        )
+    write_table(growth.assign(floors=2), tmp_path, "growth")
+    assert (
+        "hnswlib 0.10 [0.10, 0.10] (3 of 4 sizes; 2 above the recall; theory: 0.00)"
+        in next(growth_results(tmp_path)).text
+    )
+    write_table(growth.assign(points=4), tmp_path, "growth")
+    assert next(growth_results(tmp_path)).text.endswith("faiss_ivf, falconn cross-polytope.")
 
 
 def test_two_sizes_call_nothing(growing_tables: Path, tmp_path: Path) -> None:

@@ -309,12 +309,16 @@ rounds = 1
 """
 
 
-def test_suite_runs_on_a_file_of_vectors(
-    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
-) -> None:
+@pytest.fixture
+def no_report(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Runs go into the working folder, a fresh one, and no page is drawn."""
     monkeypatch.chdir(tmp_path)
     monkeypatch.setattr(run_suite, "write_report", lambda folder: folder / "index.html")
     monkeypatch.delenv("RIS_CACHE", raising=False)
+
+
+@pytest.mark.usefixtures("no_report")
+def test_suite_runs_on_a_file_of_vectors(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
     hdf5(tmp_path, "euclidean")
     Path("small.toml").write_text(SUITE, encoding="utf-8")
     Path("labels.csv").write_text("\n".join(["label", *"ab" * 15]), encoding="utf-8")
@@ -350,12 +354,10 @@ processes = 1
 """
 
 
+@pytest.mark.usefixtures("no_report")
 def test_sizes_stand_where_backbones_stand_and_nothing_is_judged(
-    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+    tmp_path: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
-    monkeypatch.chdir(tmp_path)
-    monkeypatch.setattr(run_suite, "write_report", lambda folder: folder / "index.html")
-    monkeypatch.delenv("RIS_CACHE", raising=False)
     Path("sizes.toml").write_text(SIZES, encoding="utf-8")
     assert main(["run", "sizes.toml", "--run-id", "one"]) == 0
     said = capsys.readouterr().err

@@ -178,7 +178,7 @@ def test_engine_leaves_base_and_queries_as_they_are(name: str) -> None:
     queries.setflags(write=False)
     engine = build(name, base)
     engine.search(queries, 5, default_query(name))
-    engine.candidates(queries, default_query(name))
+    engine.candidates(queries, 5, default_query(name))
     np.testing.assert_array_equal(base, normal(N))
     np.testing.assert_array_equal(queries, normal(Q, seed=1))
 
@@ -236,7 +236,7 @@ def test_index_is_as_large_as_its_formula_says(name: str, shape: tuple[int, int]
 @every_engine
 def test_candidates_are_counted_for_each_query_or_not_at_all(name: str) -> None:
     engine, queries = build(name, normal(N)), normal(Q, seed=1)
-    counts = engine.candidates(queries, default_query(name))
+    counts = engine.candidates(queries, 5, default_query(name))
     if counts is not None:
         assert (counts.shape, counts.dtype) == ((Q,), np.int64)
         assert ((counts >= 0) & (counts <= N)).all()

@@ -169,4 +169,4 @@ def test_exact_has_no_size_and_examines_everything() -> None:
     index = build_exact(normal(9, 4), ExactParams())
     assert index.size_bytes() == theoretical_bytes(9, 4, ExactParams()) == 0
     assert index.derived() == {}
-    assert index.candidates(normal(2, 4), ExactQuery()).tolist() == [9, 9]
+    assert index.candidates(normal(2, 4), 3, ExactQuery()).tolist() == [9, 9]

@@ -113,6 +113,36 @@ def test_falconn_answers_as_its_own_wrapper_did(family: str, distance: str, seed
     assert rows.tolist() == WRAPPER_ROWS[family, distance, seed]
 
 
+# The same for vectors of many cache lines, fetched ahead by our loop: find_k_nearest_neighbors(query, 8) for queries 0
+# and 1 of `scatter`, with 4 tables, 10 bits, 2 rotations, seed 7 and 400 probes over 3,000 points of 192 dimensions.
+WRAPPER_LONG_ROWS = {
+    ("cross_polytope", "euclidean_squared"): [
+        [2496, 2841, 383, 1116, 1358, 1392, 246, 919],
+        [2960, 1386, 1318, 2342, 294, 2637, 705, 1112],
+    ],
+    ("cross_polytope", "negative_inner_product"): [
+        [1358, 383, 2486, 2496, 1392, 239, 498, 1213],
+        [665, 2960, 924, 1679, 2342, 462, 2415, 2637],
+    ],
+    ("hyperplane", "euclidean_squared"): [
+        [2496, 2841, 1116, 891, 1358, 919, 2940, 2486],
+        [2945, 2960, 1386, 1318, 294, 2637, 705, 191],
+    ],
+    ("hyperplane", "negative_inner_product"): [
+        [1358, 2486, 2496, 239, 2179, 2940, 891, 400],
+        [2960, 2945, 2466, 462, 2637, 2378, 2609, 1384],
+    ],
+}
+
+
+@pytest.mark.parametrize(("family", "distance"), WRAPPER_LONG_ROWS)
+def test_falconn_answers_on_long_vectors_as_its_own_wrapper_did(family: str, distance: str) -> None:
+    params = FalconnParams(family, tables=4, hash_bits=10, rotations=2, distance=distance, seed=7)
+    index = build_falconn(scatter(3000, 192, seed=0), params)
+    rows, _ = index.search(scatter(2, 192, seed=1), 8, FalconnQuery(100))
+    assert rows.tolist() == WRAPPER_LONG_ROWS[family, distance]
+
+
 @pytest.mark.parametrize("seed", [0, 7, 2**63])
 @pytest.mark.parametrize("family", FAMILIES)
 def test_falconn_answers_as_its_own_wrapper_does(family: str, seed: int) -> None:
@@ -176,7 +206,7 @@ def test_falconn_is_exact_when_every_bucket_is_probed(family: str, storage: str)
     np.testing.assert_array_equal(rows, brute_force(QUERIES, BASE, 20))
     wanted = ((QUERIES[:, None] - BASE[rows]) ** 2).sum(axis=2)
     np.testing.assert_allclose(distances, wanted, rtol=1e-5)
-    assert index.candidates(QUERIES, everything).tolist() == [600] * 40
+    assert index.candidates(QUERIES, 10, everything).tolist() == [600] * 40
 
 
 @settings(max_examples=25, deadline=None)
@@ -201,7 +231,7 @@ def test_falconn_hits_are_the_nearest_of_its_candidates(
     rows, distances = index.search(queries, n, query)
     candidates = index.candidate_rows(queries, query)
     repeated = index.candidate_rows(queries, query, is_unique=False)
-    np.testing.assert_array_equal(index.candidates(queries, query), [len(c) for c in candidates])
+    np.testing.assert_array_equal(index.candidates(queries, 10, query), [len(c) for c in candidates])
     for i in range(3):
         found = rows[i][rows[i] >= 0]
         assert sorted(found) == sorted(candidates[i]) == sorted(set(repeated[i].tolist()))
@@ -224,12 +254,12 @@ def test_falconn_batch_equals_one_by_one_on_any_number_of_threads(family: str) -
 
 def test_falconn_does_not_depend_on_blocks(monkeypatch: pytest.MonkeyPatch) -> None:
     index, query = build_falconn(BASE, SMALL), FalconnQuery(5)
-    whole, counts = index.search(QUERIES, 10, query), index.candidates(QUERIES, query)
+    whole, counts = index.search(QUERIES, 10, query), index.candidates(QUERIES, 10, query)
     monkeypatch.setattr(module, "_BLOCK_QUERIES", 7)
     in_blocks = index.search(QUERIES, 10, query)
     np.testing.assert_array_equal(whole[0], in_blocks[0])
     np.testing.assert_array_equal(whole[1], in_blocks[1])
-    np.testing.assert_array_equal(counts, index.candidates(QUERIES, query))
+    np.testing.assert_array_equal(counts, index.candidates(QUERIES, 10, query))
 
 
 @pytest.mark.parametrize("family", FAMILIES)
@@ -253,11 +283,11 @@ def test_falconn_storages_hold_the_same_candidates(storage: str) -> None:
 
 def test_falconn_finds_more_with_more_probes_and_tables() -> None:
     index = build_falconn(BASE, SMALL)
-    counts = [index.candidates(QUERIES, FalconnQuery(probes)).mean() for probes in (1, 4, 16, 64)]
+    counts = [index.candidates(QUERIES, 10, FalconnQuery(probes)).mean() for probes in (1, 4, 16, 64)]
     assert counts == sorted(counts)
     assert counts[0] < counts[-1]
     more_tables = build_falconn(BASE, dataclasses.replace(SMALL, tables=12))
-    assert more_tables.candidates(QUERIES, FalconnQuery(1)).mean() > counts[0]
+    assert more_tables.candidates(QUERIES, 10, FalconnQuery(1)).mean() > counts[0]
 
 
 def test_falconn_stops_at_max_candidates() -> None:
@@ -292,7 +322,7 @@ def test_falconn_statistics_count_queries_and_candidates() -> None:
     index.search(QUERIES, 10, query, threads=3)
     statistics = index.statistics()
     assert statistics["queries"] == 40
-    assert statistics["unique_candidates"] == pytest.approx(index.candidates(QUERIES, query).mean())
+    assert statistics["unique_candidates"] == pytest.approx(index.candidates(QUERIES, 10, query).mean())
     assert statistics["candidates"] >= statistics["unique_candidates"]
     phases = statistics["lsh_s"] + statistics["hash_table_s"] + statistics["distance_s"]
     assert 0 < statistics["distance_s"] < phases <= statistics["total_query_s"]
@@ -444,7 +474,7 @@ def test_falconn_refuses_impossible_vectors(queries: np.ndarray, message: str) -
     index = build_falconn(BASE, SMALL)
     for call in (
         lambda: index.search(queries, 5, FalconnQuery()),
-        lambda: index.candidates(queries, FalconnQuery()),
+        lambda: index.candidates(queries, 10, FalconnQuery()),
         lambda: index.near_neighbours(queries, 1.0, FalconnQuery()),
     ):
         with pytest.raises(SearchError, match=message):

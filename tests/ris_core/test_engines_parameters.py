@@ -35,8 +35,8 @@ def test_ivf_looks_into_the_lists_of_two_far_groups_apart() -> None:
     base = np.concatenate([normal(30, 3), normal(70, 3) + 1000])
     index = build_faiss_ivf(base, FaissIvfParams(lists=2))
     queries = np.ascontiguousarray(base[[0, 99]])
-    assert index.candidates(queries, FaissIvfQuery(probes=1)).tolist() == [30, 70]
-    assert index.candidates(queries, FaissIvfQuery(probes=9)).tolist() == [100, 100]
+    assert index.candidates(queries, 5, FaissIvfQuery(probes=1)).tolist() == [30, 70]
+    assert index.candidates(queries, 5, FaissIvfQuery(probes=9)).tolist() == [100, 100]
     rows, distances = index.search(queries, 40, FaissIvfQuery(probes=1))
     assert sorted(rows[0, :30].tolist()) == list(range(30))
     assert (rows[0, 30:] == -1).all()
@@ -55,7 +55,7 @@ def test_ivf_trains_on_the_sample_that_it_is_told(capfd: pytest.CaptureFixture[s
     base, queries = normal(2000, 8), normal(50, 8, seed=1)
     few, all_of_them = (build_faiss_ivf(base, FaissIvfParams(lists=20, points_per_list=p)) for p in (1, 100))
     query = FaissIvfQuery(probes=2)
-    assert (few.candidates(queries, query) != all_of_them.candidates(queries, query)).any()
+    assert (few.candidates(queries, 5, query) != all_of_them.candidates(queries, 5, query)).any()
     assert capfd.readouterr() == ("", "")  # faiss warns of small samples unless it is told that they are meant
 
 

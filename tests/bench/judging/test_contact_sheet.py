@@ -2,6 +2,8 @@ import base64
 import io
 import json
 import re
+import shutil
+import subprocess
 from html.parser import HTMLParser
 from pathlib import Path
 
@@ -42,9 +44,9 @@ def tiles(size_px: int = 400) -> Tiles:
     return Tiles(pixels, pd.DataFrame({"id": [10, 20, 30]}))
 
 
-def sheet(rows: list[tuple], pooled: int, corpus: Tiles | None = None) -> Sheet:
+def sheet(rows: list[tuple], pooled: int, corpus: Tiles | None = None, tiles_key: str = "corpus-1") -> Sheet:
     frame = pd.DataFrame(rows, columns=["concept", "queries", "tile", "grade"])
-    return Sheet("ann", frame, pooled, corpus or tiles())
+    return Sheet("ann", frame, pooled, corpus or tiles(), tiles_key)
 
 
 ROWS = [(NASTY, "10", 20, -1), (NASTY, "10", 30, 1), ("boat", "30 10", 20, -1), ("boat", "30 10", 99, -1),
@@ -110,3 +112,43 @@ def test_full_disk_is_told(tmp_path: Path) -> None:
     (tmp_path / "file").write_text("", encoding="utf-8")
     with pytest.raises(ArtifactError, match="cannot be written"):
         write_contact_sheet(sheet(ROWS, 4), tmp_path / "file" / "ann.html")
+
+
+# One browser that opens pages one after another; it prints the tiles marked on opening and whether any mark is kept.
+BROWSER = """
+const storage = {}, localStorage = {
+  getItem: (key) => storage[key] ?? null,
+  setItem: (key, text) => { storage[key] = text; },
+  removeItem: (key) => { delete storage[key]; },
+};
+const nothing = () => ({}), URL = { createObjectURL: nothing, revokeObjectURL: nothing };
+const element = (line) => ({
+  dataset: { line }, querySelector: nothing, setAttribute: nothing, addEventListener: nothing, click: nothing,
+});
+const end = "; report(marked, localStorage.getItem(key) !== null);";
+const seen = JSON.parse(process.argv[1]).map(([script, lines, act]) => {
+  const tiles = lines.map(element), answer = [];
+  const document = { querySelectorAll: () => tiles, getElementById: element, createElement: element };
+  document.addEventListener = nothing;
+  const given = {
+    document, localStorage, URL, location: { pathname: "/ann.html" }, addEventListener: nothing,
+    report: (...words) => answer.push(...words),
+  };
+  const start = "; const marked = tiles.filter((tile) => 'mark' in tile.dataset).length; ";
+  new Function(...Object.keys(given), script + start + act + end)(...Object.values(given));
+  return answer;
+});
+console.log(JSON.stringify(seen));
+"""
+
+
+@pytest.mark.skipif(shutil.which("node") is None, reason="needs node, which runs the page's script")
+def test_browser_keeps_unsaved_marks_of_one_corpus_until_they_are_saved(tmp_path: Path) -> None:
+    visits = []
+    for tiles_key, act in (("one", "judge(tiles[0], 1)"), ("other", ""), ("one", "save()"), ("one", "")):
+        write_contact_sheet(sheet(ROWS, 4, tiles(16), tiles_key), tmp_path / "ann.html")
+        text = (tmp_path / "ann.html").read_text(encoding="utf-8")
+        visits.append((*re.findall(r"<script>(.*)</script>", text, re.DOTALL), [0, 2, 3], act))
+    done = subprocess.run(["node", "-e", BROWSER, json.dumps(visits)], capture_output=True, text=True, check=False)
+    assert done.returncode == 0, done.stderr
+    assert json.loads(done.stdout) == [[0, True], [0, False], [1, False], [0, False]]

@@ -95,11 +95,25 @@ def test_preparation_is_done_once_for_each_way_of_asking(order: IndexOrder) -> N
     bench = worker_module.Bench(
         dataclasses.replace(order, build=lambda base, params, threads: Chooser(FaissVectors(base), 8))
     )
-    first, again, longer = (bench.prepare(Asking(queries(ROWS[:2]), k, ExactQuery(), 1)) for k in (3, 3, 4))
+    asked = ((3, 1), (3, 2), (4, 1))  # k and threads, for which the outcome is the same
+    first, again, longer = (bench.prepare(Asking(queries(ROWS[:2]), k, ExactQuery(), n)) for k, n in asked)
     assert first is again
     assert (first.chosen, longer.chosen) == ({"probes": 30}, {"probes": 40})
     assert calls == [(3, ExactQuery(), 1), (4, ExactQuery(), 1)]
     assert first.seconds > 0
+
+
+def test_candidates_are_counted_for_the_k_that_is_asked(order: IndexOrder) -> None:
+    class Counter(Exact):
+        def candidates(self, queries: np.ndarray, k: int, query: Any) -> np.ndarray:
+            return np.full(len(queries), 10 * k)
+
+    bench = worker_module.Bench(
+        dataclasses.replace(order, build=lambda base, params, threads: Counter(FaissVectors(base), 8))
+    )
+    counts = bench.candidates(Asking(queries(ROWS[:2]), 7, ExactQuery(), 1))
+    assert counts is not None
+    assert counts.tolist() == [70, 70]
 
 
 def test_memory_of_a_slow_build_is_read_where_it_was_built(order: IndexOrder, monkeypatch: pytest.MonkeyPatch) -> None:

@@ -10,6 +10,7 @@ from bench.scores.growth import (
     BETWEEN,
     FLOOR,
     NOT_REACHED,
+    ROUNDING,
     SETTING,
     AtRecall,
     break_even_queries,
@@ -73,6 +74,12 @@ def test_setting_hardly_above_the_target_counts_as_it_is() -> None:
     assert cost_at_recall([0.5, 0.906, 1.0], [1.0, 3.0, 9.0], 0.9).how == BETWEEN
 
 
+def test_recall_a_rounding_below_the_target_reaches_it() -> None:
+    below = 0.9 - 1e-12
+    assert cost_at_recall([0.5, below, 1.0], [1.0, 3.0, 9.0], 0.9) == AtRecall(3.0, SETTING, (1,))
+    assert cost_at_recall([0.5, below], [1.0, 3.0], 0.9).how == SETTING
+
+
 def test_nothing_is_extrapolated() -> None:
     assert cost_at_recall([0.95, 0.99], [2.0, 3.0], 0.9) == AtRecall(2.0, FLOOR, (0,))
     below = cost_at_recall([0.5, 0.899], [2.0, 3.0], 0.9)
@@ -95,11 +102,11 @@ def test_cost_lies_between_those_of_the_settings_that_it_rests_on(
 ) -> None:
     recalls, costs = zip(*points, strict=True)
     found = cost_at_recall(recalls, costs, target)
-    assert (found.how == NOT_REACHED) == (max(recalls) < target)
+    assert (found.how == NOT_REACHED) == (max(recalls) < target - ROUNDING)
     used = [costs[row] for row in found.rows]
     if used:
         assert min(used) * (1 - 1e-9) <= found.cost <= max(used) * (1 + 1e-9)
-        reaching = min(cost for recall, cost in points if recall >= target)
+        reaching = min(cost for recall, cost in points if recall >= target - ROUNDING)
         assert max(used) == reaching  # the dearer end is the cheapest setting that reaches the target
 
 

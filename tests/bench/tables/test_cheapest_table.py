@@ -58,6 +58,15 @@ def test_index_that_was_not_measured_has_neither_time_nor_size() -> None:
     assert page.columns.tolist() == ["recall", "engine", "alone, ms", "setting alone"]
 
 
+def test_choosing_counts_as_building_and_processes_are_told() -> None:
+    rows = settings(ROWS[0], ROWS[1]).assign(prepare_s=[0.5, np.nan], processes=[1, 3])
+    table = cheapest(typed(rows, "lsh_parameters", ""))
+    assert table["build_s"].tolist() == [2.0] * 5  # apart in the table
+    page = cheapest_page(table)
+    assert page["build s"].tolist() == [2.0, 2.0, 2.0, 2.5, 2.5]
+    assert page["processes"].tolist() == [3, 3, 3, 1, 1]
+
+
 def test_recall_a_rounding_below_a_target_reaches_it() -> None:
     below = 0.9 - 1e-12
     assert cheapest(settings(("a", below, 1.0, "corrected", "ok")))["cell"].tolist()[2] != ""

@@ -45,8 +45,24 @@ def test_cost_between_two_settings_is_their_geometric_mean() -> None:
     assert points.loc[("single_ms", 1000), "cost"] == pytest.approx(2.0)
     assert points.loc[("single_ms", 4000), "cost"] == pytest.approx(4.0)
     assert points.loc[("single_ms", 1000), ["how", "settings"]].tolist() == ["interpolated", "probes=1 | probes=9"]
-    assert points.loc[("build_s", 1000), "cost"] == 3.0  # of the one that reaches the recall
-    assert points.loc[("size_bytes", 4000), "cost"] == 30
+    for metric, cost in (("build_s", 3.0), ("size_bytes", 30)):  # of the one that reaches the recall
+        assert points.loc[(metric, 1000), ["cost", "how", "settings"]].tolist() == [cost, "setting", "probes=9"]
+
+
+def test_choosing_counts_as_building() -> None:
+    points = points_of(settings(LOW, {**HIGH, "prepare_s": 0.5})).set_index(["metric", "n"])
+    assert points.loc[("build_s", 1000), "cost"] == 3.5
+    assert points.loc[("single_ms", 1000), "cost"] == pytest.approx(2.0)
+
+
+def test_size_that_an_engine_never_answered_counts_among_the_sizes() -> None:
+    table = settings(HIGH, {**HIGH, "engine": "tree", "kind": "tree"})
+    both = pd.concat([table, table[table["engine"] == "lsh"].assign(backbone="net-n9000", n=9000)], ignore_index=True)
+    both = both.drop(index=1)  # the tree at 1,000
+    growth = growth_of(pd.concat([both, table[table["engine"] == "tree"].assign(backbone="net-n2000", n=2000)]))
+    growth = growth.set_index(["variant", "metric"])
+    assert growth.loc[("tree", "single_ms"), ["points", "sizes"]].tolist() == [2, 4]
+    assert growth.loc[("lsh", "single_ms"), ["points", "sizes"]].tolist() == [3, 4]
 
 
 def test_exponent_by_hand() -> None:
@@ -110,7 +126,7 @@ DISTANCES = [
 
 
 def test_theory_is_that_of_the_largest_size_on_the_unit_sphere() -> None:
-    table = settings({**HIGH, "family": "cross_polytope"})
+    table = settings({**HIGH, "kind": "falconn", "family": "cross_polytope"})
     growth = growth_of(table, geometry=DISTANCES, unit_length={"net-n4000": True}).set_index("metric")
     assert growth.loc["single_ms", "theory"] == pytest.approx(cross_polytope_exponent(0.8, 1.4))
     assert growth.loc["single_ms", "theory_from"] == "rho of cross-polytope hashing, distances 0.80 and 1.40"
@@ -119,14 +135,36 @@ def test_theory_is_that_of_the_largest_size_on_the_unit_sphere() -> None:
         assert growth_of(table, **unknown)["theory"].isna().all()
 
 
+def test_cell_that_was_not_measured_is_not_the_largest_size() -> None:
+    """It has no n, and comes first, on the smaller size."""
+    table = settings({**HIGH, "kind": "falconn", "family": "cross_polytope"})
+    table = pd.concat([table.head(1).assign(status="skipped", n=None), table], ignore_index=True)
+    unit_length = {"net-n4000": True, "net-n1000": True}
+    growth = growth_of(typed(table, "lsh_parameters", ""), geometry=DISTANCES, unit_length=unit_length)
+    assert growth["theory"].iloc[0] == pytest.approx(cross_polytope_exponent(0.8, 1.4))
+
+
+def theory(kind: str, family: str = "", *other_params: str) -> tuple[float, str]:
+    rows = [{"kind": kind, "family": family, "other_params": params} for params in other_params or ("",)]
+    return theory_exponent(pd.DataFrame(rows), (0.8, 1.4))
+
+
 def test_theory_of_each_kind_of_engine() -> None:
-    near_far = (0.8, 1.4)
-    assert theory_exponent("falconn", "hyperplane", near_far)[0] == hyperplane_exponent(*near_far)
-    assert theory_exponent("hnswlib", "", near_far) == (0.0, "logarithmic (Malkov and Yashunin 2018)")
-    assert theory_exponent("faiss_lsh", "", near_far) == (1.0, "every code is compared")
-    exponent, source = theory_exponent("kdtree", "", near_far)
+    assert theory("falconn", "hyperplane")[0] == hyperplane_exponent(0.8, 1.4)
+    assert theory("hnswlib") == (0.0, "logarithmic (Malkov and Yashunin 2018)")
+    assert theory("faiss_lsh") == (1.0, "every code is compared")
+    exponent, source = theory("kdtree")
     assert math.isnan(exponent)
     assert source == ""
+
+
+def test_theory_of_hashing_is_for_whole_vectors() -> None:
+    whole, leading = "rotations=1; hash_dimension=0; seed=1", "rotations=1; hash_dimension=16; seed=1"
+    assert theory("crosspolytope", "cross_polytope", whole) == theory("falconn", "cross_polytope")
+    for params in ((leading,), (whole, leading)):
+        exponent, source = theory("crosspolytope", "cross_polytope", *params)
+        assert math.isnan(exponent)
+        assert source == "none: hashes leading principal coordinates"
 
 
 def test_exponents_of_many_engines_are_what_made_their_times(growing_tables: Path) -> None:
@@ -145,4 +183,5 @@ def test_page_of_exponents(growing_tables: Path) -> None:
     page = growth_page(read_table(growing_tables / "growth.csv"))
     row = page[(page["engine"] == "hnswlib") & (page["cost"] == "single query")].iloc[0]
     assert (row["exponent of n"], row["sizes"], row["theory"]) == ("0.10", "4 of 4", "0.00")
+    assert row["above the recall"] == 4
     assert row["theory from"].startswith("logarithmic")

@@ -91,6 +91,24 @@ def test_page_of_queries_has_a_column_a_backbone_and_run() -> None:
     assert list(again.columns[4:]) == ["tiny (first)", "tiny (second)"]
 
 
+def test_run_without_exact_search_keeps_its_place_beside_one_with_it() -> None:
+    alone = searcher(run="second", engine="falconn", cell="x")
+    beside = searcher([[-1] * 4] * 3, engine="falconn", cell="y")
+    page = hand_page(hand_table([beside, searcher(), alone], JUDGED))
+    assert list(page.columns[4:]) == ["tiny (first)", "tiny (second)"]
+    assert page["tiny (first)"].tolist() == page["tiny (second)"].tolist() == ["2 to 3", "2 to 3", "1"]
+
+
+def test_numbers_of_queries_that_differ_stand_with_their_scores() -> None:
+    later = searcher([[11, 12, 13, 2]], TOPICS[:1], run="second")
+    page = hand_averages_page(hand_averages(hand_table([searcher(), later], JUDGED)))
+    assert [column for column in page if "@" in column] == ["easy@4", "hard@2, n = 1"]
+    assert page["easy@4"].tolist() == [
+        "0.67 (0.50 to 0.75), 70 % judged, n = 2", "0.67 (0.50 to 0.75), 75 % judged, n = 1",
+    ]  # fmt: skip
+    assert page["hard@2, n = 1"].tolist() == ["0.50", ""]
+
+
 def test_runs_of_different_queries_stand_in_one_table(tmp_path: Path) -> None:
     later = searcher([[20, 21]], [(9, "medium", "road", 2)], run="second")
     table = hand_table([searcher(), later], JUDGED)

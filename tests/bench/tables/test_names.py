@@ -1,7 +1,7 @@
 import pandas as pd
 import pytest
 
-from bench.tables.names import corpus_of, largest_sizes, setting_words, value_words, variant_of
+from bench.tables.names import corpora, largest_sizes, setting_words, value_words, variant_of
 
 
 @pytest.mark.parametrize(
@@ -35,15 +35,32 @@ def test_values_in_words() -> None:
     assert value_words({}) == ""
 
 
+def sized(**sizes: list[int | None]) -> pd.DataFrame:
+    """A row for each n of each backbone; None: the cell failed. ``_`` stands for ``-``."""
+    rows = [(name.replace("_", "-"), n) for name, own in sizes.items() for n in own]
+    return pd.DataFrame(rows, columns=["backbone", "n"]).astype({"n": "Int64"})
+
+
 def test_corpus_is_the_name_without_its_size() -> None:
-    assert [corpus_of(name) for name in ("glove-n50000", "glove", "net-n", "a-n5-n7")] == [
-        "glove",
-        "glove",
-        "net-n",
-        "a-n5",
-    ]
+    cells = sized(glove_n50=[50, None], glove=[70], net_n=[5], a_n5_n7=[7])
+    assert corpora(cells).tolist() == ["glove", "glove", "glove", "net-n", "a-n5"]
+
+
+def test_name_that_merely_ends_as_sizes_do_is_kept() -> None:
+    assert corpora(sized(vit_n7=[4000], vit_n8=[4000])).tolist() == ["vit-n7", "vit-n8"]
+    assert corpora(sized(vit_n7=[None], vit_n8=[4000])).tolist() == ["vit-n7", "vit-n8"]
+
+
+def test_size_that_was_never_measured_belongs_to_its_corpus() -> None:
+    assert corpora(sized(glove_n5=[5], glove_n7=[None, None])).tolist() == ["glove"] * 3
 
 
 def test_largest_size_of_each_corpus_stays() -> None:
     cells = pd.DataFrame({"backbone": ["a-n5", "a-n7", "a-n7", "b", "c-n9"], "n": [5, 7, 7, 6, 9]})
     assert largest_sizes(cells)["backbone"].tolist() == ["a-n7", "a-n7", "b", "c-n9"]
+
+
+def test_failed_cells_stay_with_their_backbone() -> None:
+    """The largest size that was measured counts, and of a corpus that never was, all that there is."""
+    cells = sized(a_n5=[5, None], a_n7=[7, None], a_n9=[None], b=[None, 6], c=[None])
+    assert largest_sizes(cells)["backbone"].tolist() == ["a-n7", "a-n7", "b", "b", "c"]

@@ -8,12 +8,12 @@ from bench.tables.table import read_table, typed
 from bench.tables.table_schemas import SCHEMAS
 
 
-def cheapest(*rows: tuple[str, str, float | None, float, int]) -> pd.DataFrame:
+def cheapest(*rows: tuple[str, str, float | None, float | None, int | None], **same: float) -> pd.DataFrame:
     """Engine, mode, milliseconds (None: not reached), build seconds and bytes at one recall."""
     records = [
         {"backbone": "tiny", "mode": mode, "threads": 1, "engine": engine, "variant": engine, "n": 99, "k": 10,
          "recall_target": 0.9, "cell": "" if ms is None else engine, "query_ms_median": ms,
-         "build_s": None if ms is None else build_s, "size_bytes": None if ms is None else size}
+         "build_s": None if ms is None else build_s, "size_bytes": None if ms is None else size, **same}
         for engine, mode, ms, build_s, size in rows
     ]  # fmt: skip
     return typed(pd.DataFrame(records, columns=list(SCHEMAS["cheapest_settings"])), "cheapest_settings", "")
@@ -50,6 +50,24 @@ def test_build_and_memory_are_those_of_the_setting_for_single_queries() -> None:
     assert batches["single_rank"].isna().all()
     assert batches["mean_rank"].tolist() == [2, 1]
     assert "alone" not in ranks_page(typed(batches, "engine_ranks", ""))
+
+
+def test_choosing_counts_as_building() -> None:
+    graph = cheapest(("graph", "single", 1.0, 5.0, 1))
+    ours = cheapest(("lsh", "single", 1.0, 3.0, 1), prepare_s=2.5)
+    ranks = rank_table(pd.concat([ours, graph], ignore_index=True))
+    assert ranks["build_s"].tolist() == [5.5, 5.0]
+    assert ranks["build_rank"].tolist() == [2, 1]
+
+
+def test_build_that_was_not_measured_has_no_rank_and_takes_none_from_others() -> None:
+    rows = [("graph", "single", 1.0, None, None), ("lsh", "single", 2.0, 3.0, 400), ("codes", "single", None, 1.0, 1)]
+    ranks = rank_table(cheapest(*rows)).set_index("variant")
+    for rank in ("build_rank", "memory_rank"):
+        assert ranks[rank].fillna(0).to_dict() == {"graph": 0, "lsh": 1, "codes": 2}
+    assert ranks["mean_rank"].to_dict() == {"graph": 1, "lsh": pytest.approx(4 / 3), "codes": pytest.approx(7 / 3)}
+    page = ranks_page(typed(ranks.reset_index()[list(SCHEMAS["engine_ranks"])], "engine_ranks", ""))
+    assert page.set_index("engine")["build"].to_dict() == {"graph": "", "lsh": "1", "codes": "2"}
 
 
 def test_one_engine_has_no_rank() -> None:

@@ -77,7 +77,8 @@ def test_recall_that_misses_the_target_by_rounding_alone_reaches_it() -> None:
 
 
 def test_engine_without_a_good_setting_is_last_and_the_table_says_so() -> None:
-    cells = [cell("x", "a", 1, recall=0.5), cell("x", "b", 2), cell("x", "c", 3, status="failed", recall=None)]
+    failed = {"status": "failed", "recall": None, "n": None, "q": None, "query_ms_median": None}
+    cells = [cell("x", "a", 1, recall=0.5), cell("x", "b", 2), cell("x", "c", 3, **failed)]
     table = ranking_of(cells).set_index("engine")
     assert table["rank"].to_dict() == {"b": 1.0, "a": 2.5, "c": 2.5}
     assert table["query_ms"].isna().to_dict() == {"b": False, "a": True, "c": True}
@@ -89,6 +90,16 @@ def test_only_engines_measured_on_every_data_set_take_part() -> None:
     cells = [cell("x", "a", 1), cell("x", "b", 2), cell("y", "a", 1), cell("y", "b", 2), cell("y", "c", 0.1)]
     assert set(ranking_of(cells)["engine"]) == {"a", "b"}
     assert ranking_of([cell("x", "a", 1), cell("y", "a", 1), cell("y", "b", 1)]).empty
+
+
+def test_engine_that_failed_on_one_data_set_is_last_there_and_stays() -> None:
+    failed = {"status": "failed", "recall": None, "n": None, "query_ms_median": None}
+    sizes = [cell(f"x-n{n}", engine, n, n=n) for n in (100, 200) for engine in "ab"]
+    sizes[3] |= failed
+    table = ranking_of([*sizes, cell("y", "a", 1), cell("y", "b", 2), cell("z-n3", "a", 2), cell("z-n3", "b", 1)])
+    assert table["data_set"].unique().tolist() == ["x-n200", "y", "z-n3"]
+    (row,) = table.query("engine == 'b' and data_set == 'x-n200'").to_dict("records")
+    assert (row["rank"], row["reason"]) == (2.0, "every setting failed")
 
 
 def test_fewest_threads_of_each_data_set_count() -> None:
