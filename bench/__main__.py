@@ -137,7 +137,7 @@ def _rank(options: argparse.Namespace) -> int:
 
 
 def _inspect(options: argparse.Namespace) -> int:
-    from ris_core.rasters import describe_raster, write_thumbnail
+    from ris_core.tiling.rasters import describe_raster, write_thumbnail
 
     print(describe_raster(options.raster, options.tile_px))
     if options.thumbnail is not None:

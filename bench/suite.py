@@ -14,7 +14,7 @@ from fixtures.vectors import SyntheticVectors
 from ris_core.backbone import BackboneSpec
 from ris_core.engines import ENGINES
 from ris_core.recipe import DinoRecipe
-from ris_core.tile_spec import TileSpec
+from ris_core.tiling.tile_spec import TileSpec
 from ris_core.vector_files import Vectors, is_vector_file, read_vectors
 
 SCENE = "scene"  # the embedded corpus

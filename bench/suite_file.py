@@ -31,11 +31,11 @@ from bench.suite import (
 from bench.suite_faults import joint_faults
 from bench.toml_record import apply_override, expand_grid, parse_override, read_record, unknown_key
 from ris_core.backbone import BackboneSpec
-from ris_core.corpus import find_corpus
 from ris_core.engines import ENGINES
 from ris_core.errors import CorpusError, SuiteError
-from ris_core.image_folder import ImageFolder
 from ris_core.recipe import DinoRecipe
+from ris_core.tiling.corpus import find_corpus
+from ris_core.tiling.image_folder import ImageFolder
 from ris_core.vector_files import ANGULAR, EUCLIDEAN, is_vector_file
 
 T = TypeVar("T")

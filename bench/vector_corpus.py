@@ -12,10 +12,10 @@ from bench.scores.answers import check_answers
 from bench.scores.score import recall_at_k
 from bench.suite import CorpusSpec
 from ris_core.errors import CorpusError
-from ris_core.labels import read_vector_labels
 from ris_core.records import PADDING_ID, Features, Hits
 from ris_core.space import Space
 from ris_core.tiles import corpus_fingerprint
+from ris_core.tiling.labels import read_vector_labels
 from ris_core.vector_files import ANGULAR, EUCLIDEAN, Vectors
 
 

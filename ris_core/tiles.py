@@ -8,14 +8,14 @@ import pandas as pd
 from tqdm import tqdm
 
 from ris_core.artifacts import write_json
-from ris_core.corpus import corpus_fingerprint, find_corpus
 from ris_core.errors import CorpusError
-from ris_core.image_folder import ImageFolder, read_images
-from ris_core.mosaic import check_sample, count_candidates, cut_rasters
 from ris_core.parallel import decoding_threads
-from ris_core.pixel_store import PixelStore
 from ris_core.records import Tiles
-from ris_core.tile_spec import TileSpec
+from ris_core.tiling.corpus import corpus_fingerprint, find_corpus
+from ris_core.tiling.image_folder import ImageFolder, read_images
+from ris_core.tiling.mosaic import check_sample, count_candidates, cut_rasters
+from ris_core.tiling.pixel_store import PixelStore
+from ris_core.tiling.tile_spec import TileSpec
 
 __all__ = ["TileSpec", "corpus_fingerprint", "count_cells", "cut_tiles"]
 

@@ -10,10 +10,10 @@ from PIL import Image
 from rasterio.enums import ColorInterp
 from rasterio.windows import Window
 
-from ris_core import mosaic
 from ris_core.errors import CorpusError, RasterError, RisError
 from ris_core.records import Tiles
 from ris_core.tiles import TileSpec, count_cells, cut_tiles
+from ris_core.tiling import mosaic
 
 MakeRaster = Callable[..., Path]
 SHARED = Path(__file__).parents[2].parent / "shared"

@@ -6,10 +6,10 @@ import numpy as np
 import pytest
 from affine import Affine
 
-from ris_core import landcover
 from ris_core.errors import RasterError
-from ris_core.landcover import check_same_grid, class_fractions
-from ris_core.raster_facts import read_facts
+from ris_core.tiling import landcover
+from ris_core.tiling.landcover import check_same_grid, class_fractions
+from ris_core.tiling.raster_facts import read_facts
 
 MakeRaster = Callable[..., Path]
 NAMES = {"1": "water", "2": "wood", "9": "pool"}

@@ -9,7 +9,7 @@ from rasterio.enums import ColorInterp
 from rasterio.windows import Window
 
 from ris_core.errors import RasterError
-from ris_core.rasters import describe_raster, facts_table, inspect_raster, write_thumbnail
+from ris_core.tiling.rasters import describe_raster, facts_table, inspect_raster, write_thumbnail
 
 MakeRaster = Callable[..., Path]
 

@@ -7,11 +7,11 @@ import numpy as np
 from PIL import Image
 from rasterio.enums import Resampling
 
-from ris_core.blocks import BlockTable
 from ris_core.errors import RasterError
-from ris_core.grid import lay_grids
-from ris_core.pixels import Scaling, empty_values
-from ris_core.raster_facts import (
+from ris_core.tiling.blocks import BlockTable
+from ris_core.tiling.grid import lay_grids
+from ris_core.tiling.pixels import Scaling, empty_values
+from ris_core.tiling.raster_facts import (
     DEFAULT_BANDS,
     RasterFacts,
     check_bands,

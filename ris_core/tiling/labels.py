@@ -7,7 +7,7 @@ import numpy as np
 import pandas as pd
 
 from ris_core.errors import CorpusError
-from ris_core.grid import Grid, Layout
+from ris_core.tiling.grid import Grid, Layout
 
 _MOST_FAULTS = 5  # of one kind that a message lists
 

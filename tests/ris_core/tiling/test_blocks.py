@@ -7,9 +7,9 @@ import pytest
 import rasterio
 from rasterio.windows import Window
 
-from ris_core import blocks
-from ris_core.blocks import BlockTable
 from ris_core.errors import RasterError
+from ris_core.tiling import blocks
+from ris_core.tiling.blocks import BlockTable
 
 LEFT_UPPER = [Window(0, 0, 32, 16)]  # two of 3 x 4 blocks of 16 px
 

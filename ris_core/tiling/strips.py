@@ -11,12 +11,12 @@ import rasterio
 from rasterio.errors import RasterioError
 from rasterio.windows import Window
 
-from ris_core.blocks import BlockTable
 from ris_core.errors import RasterError
-from ris_core.grid import Cells, Layout
 from ris_core.parallel import in_order
-from ris_core.pixels import Scaling, empty_values, holds_information, resize_by_area, unknown_values
-from ris_core.raster_facts import RasterFacts, open_raster, read_sample, read_validity, read_values
+from ris_core.tiling.blocks import BlockTable
+from ris_core.tiling.grid import Cells, Layout
+from ris_core.tiling.pixels import Scaling, empty_values, holds_information, resize_by_area, unknown_values
+from ris_core.tiling.raster_facts import RasterFacts, open_raster, read_sample, read_validity, read_values
 
 _STRIP_PX = 2**23  # pixels of a strip: 24 MiB of three 8-bit bands, for each thread and each waiting result
 _DENSE_FRAC = 0.5  # tiles that fill less of their common window are read one by one

@@ -7,11 +7,11 @@ import pytest
 import rasterio
 from rasterio.windows import Window
 
-from ris_core import strips
 from ris_core.errors import RasterError
-from ris_core.grid import lay_grids
-from ris_core.raster_facts import read_facts
-from ris_core.strips import ReadPlan, TileReader, common_windows, fit_scaling, strip_shape
+from ris_core.tiling import strips
+from ris_core.tiling.grid import lay_grids
+from ris_core.tiling.raster_facts import read_facts
+from ris_core.tiling.strips import ReadPlan, TileReader, common_windows, fit_scaling, strip_shape
 
 MakeRaster = Callable[..., Path]
 

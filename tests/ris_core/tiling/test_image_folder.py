@@ -7,7 +7,7 @@ import pytest
 from PIL import Image
 
 from ris_core.errors import CorpusError
-from ris_core.image_folder import list_images, read_images
+from ris_core.tiling.image_folder import list_images, read_images
 
 
 def png(values: np.ndarray) -> bytes:

@@ -15,7 +15,7 @@ from PIL import Image, ImageOps, UnidentifiedImageError
 
 from ris_core.errors import CorpusError
 from ris_core.parallel import in_order
-from ris_core.pixels import empty_values, resize_by_area
+from ris_core.tiling.pixels import empty_values, resize_by_area
 
 IMAGE_SUFFIXES = (".jpg", ".jpeg", ".png", ".bmp", ".webp", ".tif", ".tiff", ".ppm")
 _UNDECODABLE = (  # what Pillow and zipfile raise on damaged input

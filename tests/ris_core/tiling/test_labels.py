@@ -3,8 +3,8 @@ from pathlib import Path
 import pytest
 
 from ris_core.errors import CorpusError
-from ris_core.grid import lay_grids
-from ris_core.labels import read_labels, read_vector_labels
+from ris_core.tiling.grid import lay_grids
+from ris_core.tiling.labels import read_labels, read_vector_labels
 
 ONE = lay_grids([(40, 60)], 20, 20, half_offset=False)  # 2 rows x 3 columns
 TWO = lay_grids([(40, 60), (20, 20)], 20, 20, half_offset=False)

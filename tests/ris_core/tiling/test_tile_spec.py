@@ -3,7 +3,7 @@ from pathlib import Path
 
 import pytest
 
-from ris_core.tile_spec import TileSpec
+from ris_core.tiling.tile_spec import TileSpec
 
 
 def test_default_specification_is_the_thesis() -> None:

@@ -3,8 +3,8 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from ris_core import grid as grids
-from ris_core.grid import lay_grids, random_order
+from ris_core.tiling import grid as grids
+from ris_core.tiling.grid import lay_grids, random_order
 
 
 def test_grid_ids_are_those_of_the_thesis() -> None:

@@ -6,9 +6,9 @@ import numpy as np
 import pytest
 from PIL import Image
 
-from ris_core.corpus import corpus_fingerprint, find_corpus
 from ris_core.errors import CorpusError
-from ris_core.image_folder import ImageFolder
+from ris_core.tiling.corpus import corpus_fingerprint, find_corpus
+from ris_core.tiling.image_folder import ImageFolder
 
 MakeRaster = Callable[..., Path]
 RGB = np.full((3, 32, 48), 100, np.uint8)

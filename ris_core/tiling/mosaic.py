@@ -10,14 +10,14 @@ import pandas as pd
 import shapely
 
 from ris_core.errors import CorpusError, RasterError
-from ris_core.grid import Cells, Layout, lay_grids, random_order
-from ris_core.labels import read_labels
-from ris_core.landcover import check_same_grid, class_fractions
-from ris_core.pixel_store import PixelStore
-from ris_core.raster_facts import RasterFacts, check_bands, check_georeference, read_facts
 from ris_core.records import Tiles
-from ris_core.strips import ReadPlan, Stretch, TileReader, fit_scaling
-from ris_core.tile_spec import TileSpec
+from ris_core.tiling.grid import Cells, Layout, lay_grids, random_order
+from ris_core.tiling.labels import read_labels
+from ris_core.tiling.landcover import check_same_grid, class_fractions
+from ris_core.tiling.pixel_store import PixelStore
+from ris_core.tiling.raster_facts import RasterFacts, check_bands, check_georeference, read_facts
+from ris_core.tiling.strips import ReadPlan, Stretch, TileReader, fit_scaling
+from ris_core.tiling.tile_spec import TileSpec
 
 _SLAB = 2**16  # cells that are looked up at a time, at most
 _SMALLEST_SLAB = 256

@@ -9,7 +9,7 @@ import pandas as pd
 from rasterio.windows import Window
 
 from ris_core.errors import RasterError
-from ris_core.raster_facts import RasterFacts, facts_of, open_raster, read_facts, read_values
+from ris_core.tiling.raster_facts import RasterFacts, facts_of, open_raster, read_facts, read_values
 
 CLASSES_TAG = "CLASSES"
 _WINDOW_PX = 2**23  # pixels read at once

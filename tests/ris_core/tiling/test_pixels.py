@@ -4,7 +4,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from ris_core.errors import RasterError
-from ris_core.pixels import Scaling, empty_values, holds_information, resize_by_area
+from ris_core.tiling.pixels import Scaling, empty_values, holds_information, resize_by_area
 
 
 def test_empty_values_are_both_ends_of_the_type() -> None:

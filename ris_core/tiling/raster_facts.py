@@ -13,7 +13,7 @@ from rasterio.enums import ColorInterp, MaskFlags
 from rasterio.errors import NotGeoreferencedWarning, RasterioError
 
 from ris_core.errors import RasterError
-from ris_core.pixels import empty_values
+from ris_core.tiling.pixels import empty_values
 
 DEFAULT_BANDS = (1, 2, 3)
 _SAMPLE_PX = 1024  # longest side of the decimated read that scalings to 8 bits are fitted on

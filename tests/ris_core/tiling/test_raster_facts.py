@@ -8,7 +8,7 @@ from PIL import Image
 from rasterio.enums import ColorInterp
 
 from ris_core.errors import RasterError
-from ris_core.raster_facts import (
+from ris_core.tiling.raster_facts import (
     check_bands,
     check_georeference,
     open_raster,

@@ -6,9 +6,9 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from ris_core import pixel_store
 from ris_core.errors import ArtifactError
-from ris_core.pixel_store import PixelStore, permute_in_place
+from ris_core.tiling import pixel_store
+from ris_core.tiling.pixel_store import PixelStore, permute_in_place
 
 
 def tiles(n: int, first: int = 0) -> np.ndarray:

@@ -6,7 +6,7 @@ from pathlib import Path
 
 from ris_core.artifacts import file_digest
 from ris_core.errors import CorpusError
-from ris_core.image_folder import IMAGE_SUFFIXES, ImageFolder, list_images
+from ris_core.tiling.image_folder import IMAGE_SUFFIXES, ImageFolder, list_images
 
 RASTER_SUFFIXES = (".tif", ".tiff", ".gtiff", ".jp2")
 _SIDECAR_SUFFIXES = (".aux.xml", ".msk", ".ovr")
