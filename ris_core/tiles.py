@@ -16,6 +16,7 @@ from ris_core.tiling.image_folder import ImageFolder, read_images
 from ris_core.tiling.mosaic import check_sample, count_candidates, cut_rasters
 from ris_core.tiling.pixel_store import PixelStore
 from ris_core.tiling.tile_spec import TileSpec
+from ris_core.tiling.virtual_path import as_path
 
 __all__ = ["TileSpec", "corpus_fingerprint", "count_cells", "cut_tiles"]
 
@@ -28,8 +29,9 @@ def cut_tiles(
     """The tiles of a corpus that hold information, ids ascending.
 
     Args:
-        source: A GeoTIFF or other raster file, a folder of rasters (their footprints may overlap), an image folder
-            with one subfolder a class (at any depth), or a zip of an image folder.
+        source: A GeoTIFF or other raster file, also by a path of GDAL's virtual file systems, such as
+            ``/vsicurl/https://...`` or ``/vsis3/bucket/key``; a folder of rasters (their footprints may overlap), an
+            image folder with one subfolder a class (at any depth), or a zip of an image folder.
         spec: How they are cut.
         out: Folder for ``pixels.npy``, which the returned tiles map into memory, ``tiles.parquet``, and
             ``tiling.json`` with what was read, left out and scaled. None keeps all in memory.
@@ -41,7 +43,7 @@ def cut_tiles(
         RasterError: If a raster is unreadable or unfit, or smaller than a tile.
         ArtifactError: If ``out`` cannot be written.
     """
-    source, out = Path(source), None if out is None else Path(out)
+    source, out = as_path(source), None if out is None else Path(out)
     _check(spec)
     corpus = find_corpus(source)
     threads = decoding_threads() if threads is None else threads
@@ -67,7 +69,7 @@ def count_cells(source: Path, spec: TileSpec) -> int:
         CorpusError: As `cut_tiles`.
         RasterError: As `cut_tiles`, where the header tells.
     """
-    source = Path(source)
+    source = as_path(source)
     _check(spec)
     corpus = find_corpus(source)
     if isinstance(corpus, ImageFolder):

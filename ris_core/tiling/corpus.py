@@ -4,20 +4,28 @@ import hashlib
 import zipfile
 from pathlib import Path
 
+import numpy as np
+from rasterio.windows import Window
+
 from ris_core.artifacts import file_digest
 from ris_core.errors import CorpusError
 from ris_core.tiling.image_folder import IMAGE_SUFFIXES, ImageFolder, list_images
+from ris_core.tiling.raster_facts import facts_of, open_raster, read_values
+from ris_core.tiling.virtual_path import as_path, is_virtual
 
 RASTER_SUFFIXES = (".tif", ".tiff", ".gtiff", ".jp2")
 _SIDECAR_SUFFIXES = (".aux.xml", ".msk", ".ovr")
+_BLOCKS_LOOKED_AT = 4  # of a raster that GDAL fetches
 
 
 def find_corpus(source: Path) -> list[Path] | ImageFolder:
-    """The rasters of a corpus, sorted by name, or its images.
+    """The rasters of a corpus, sorted by name, or its images. A path of GDAL's virtual file systems is one raster.
 
     Raises:
         CorpusError: If there is nothing there, or both.
     """
+    if is_virtual(source):
+        return [source]
     if source.is_file():
         return list_images(source) if zipfile.is_zipfile(source) or source.suffix.lower() == ".zip" else [source]
     if not source.is_dir():
@@ -49,13 +57,18 @@ def corpus_fingerprint(source: Path) -> str:
 
     Rasters and zip files count by name, size and content (of 64 samples where they exceed 64 MiB), with their
     ``.msk``, ``.ovr`` and ``.aux.xml``; images of a folder by name, size and time of change. Any other file (labels,
-    a land-cover raster) counts by content.
+    a land-cover raster) counts by content. A raster that only GDAL can open counts by its address, what its header
+    says, and place, size and pixels of four of its blocks: it is not fetched whole for that.
 
     Raises:
         CorpusError: If the corpus is missing, mixed or empty.
+        RasterError: If a raster that only GDAL can open cannot be read.
     """
-    source = Path(source)
+    source = as_path(source)
     digest = hashlib.sha256()
+    if is_virtual(source):
+        digest.update(_look_at(source))
+        return digest.hexdigest()
     corpus = [source] if source.is_file() else find_corpus(source)
     if isinstance(corpus, ImageFolder):
         for name, size in zip(corpus.names, corpus.sizes, strict=True):
@@ -66,3 +79,24 @@ def corpus_fingerprint(source: Path) -> str:
             if part.is_file():
                 digest.update(f"{part.name}\0{file_digest(part)}\n".encode())
     return digest.hexdigest()
+
+
+def _look_at(path: Path) -> bytes:
+    """What tells a raster from another one at the same address."""
+    with open_raster(path) as dataset:
+        facts = facts_of(dataset, path)
+        parts = [repr(facts), repr(dataset.tags())]
+        height, width = facts.block_px
+        n_cols = -(-facts.width_px // width)
+        for place in np.linspace(0, facts.blocks - 1, _BLOCKS_LOOKED_AT).astype(int).tolist():
+            row, col = divmod(place, n_cols)
+            for item in ("BLOCK_OFFSET", "BLOCK_SIZE"):
+                parts.append(str(dataset.get_tag_item(f"{item}_{col}_{row}", "TIFF", bidx=1)))
+            window = Window(
+                col * width,
+                row * height,
+                min(width, facts.width_px - col * width),
+                min(height, facts.height_px - row * height),
+            )
+            parts.append(hashlib.sha256(read_values(dataset, (1,), window=window).tobytes()).hexdigest())
+    return "\0".join(parts).encode()

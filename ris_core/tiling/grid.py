@@ -140,11 +140,27 @@ def random_order(n: int, seed: int) -> Iterator[np.ndarray]:
     45 million cost little: numbers drawn with repetition, less those that came before, until half are gone.
     """
     random = np.random.default_rng(seed)
-    seen = np.empty(0, np.int64)
-    while n > _PERMUTED_WHOLE and 2 * len(seen) < n:
+    is_seen, n_seen = np.zeros(n if n > _PERMUTED_WHOLE else 0, bool), 0
+    while n > _PERMUTED_WHOLE and 2 * n_seen < n:
         drawn = random.integers(0, n, _PERMUTED_WHOLE // 4)
         drawn = drawn[np.sort(np.unique(drawn, return_index=True)[1])]
-        fresh = drawn[~np.isin(drawn, seen)]
-        seen = np.concatenate([seen, fresh])
+        fresh = drawn[~is_seen[drawn]]
+        is_seen[fresh] = True
+        n_seen += len(fresh)
         yield fresh
-    yield random.permutation(np.setdiff1d(np.arange(n), seen) if len(seen) else n)
+    yield random.permutation(np.flatnonzero(~is_seen) if n_seen else n)
+
+
+class RandomDraw:
+    """The numbers of a `random_order`, as many at a time as are asked for."""
+
+    def __init__(self, n: int, seed: int) -> None:
+        self._parts = random_order(n, seed)
+        self._rest = np.empty(0, np.int64)
+
+    def take(self, n: int) -> np.ndarray:
+        """The next ``n`` numbers, or those that are left."""
+        while len(self._rest) < n and (part := next(self._parts, None)) is not None:
+            self._rest = np.concatenate([self._rest, part])
+        taken, self._rest = self._rest[:n], self._rest[n:]
+        return taken

@@ -11,16 +11,16 @@ import shapely
 
 from ris_core.errors import CorpusError, RasterError
 from ris_core.records import Tiles
-from ris_core.tiling.grid import Cells, Layout, lay_grids, random_order
+from ris_core.tiling.grid import Cells, Layout, RandomDraw, lay_grids
 from ris_core.tiling.labels import read_labels
 from ris_core.tiling.landcover import check_same_grid, class_fractions
 from ris_core.tiling.pixel_store import PixelStore
-from ris_core.tiling.raster_facts import RasterFacts, check_bands, check_georeference, read_facts
+from ris_core.tiling.raster_facts import RasterFacts, bounded_cache, check_bands, check_georeference, read_facts
 from ris_core.tiling.strips import ReadPlan, Stretch, TileReader, fit_scaling
 from ris_core.tiling.tile_spec import TileSpec
 
 _SLAB = 2**16  # cells that are looked up at a time, at most
-_SMALLEST_SLAB = 256
+_SMALLEST_SLAB = 32
 
 
 def cut_rasters(
@@ -39,6 +39,11 @@ def cut_rasters(
         CorpusError: If there are too few tiles, or the labels do not fit.
         RasterError: If a raster is unreadable or unfit, or smaller than a tile.
     """
+    with bounded_cache():
+        return _cut(paths, spec, store, bar, threads)
+
+
+def _cut(paths: list[Path], spec: TileSpec, store: PixelStore, bar: Any, threads: int) -> tuple[Tiles, dict[str, Any]]:
     rasters = _fit_rasters(paths, spec)
     layout = _lay_out(rasters, spec)
     candidates, labels = _candidates(paths, layout, spec)
@@ -92,21 +97,23 @@ class _Visit:
     def some(self, candidates: range | np.ndarray, sample: int, seed: int) -> None:
         """Visit candidates in random order until ``sample`` of them hold information, or none is left.
 
-        Each round reads as many as are still missing, so that no tile with information is read in vain.
+        Each round reads as many as are still missing, so that no tile with information is read in vain, and looks up
+        about as many as it takes to find them, since every look may fetch a part of the block table.
         """
         self._bar.reset(total=sample)
-        slab = min(_SLAB, max(_SMALLEST_SLAB, 2 * sample))
-        slabs = (
-            part[start : start + slab]
-            for part in random_order(len(candidates), seed)
-            for start in range(0, len(part), slab)
-        )
+        draw = RandomDraw(len(candidates), seed)
         waiting = np.empty(0, np.int64)
+        n_found = n_looked_up = 1
         while self.n_kept < sample:
             missing = sample - self.n_kept
-            while len(waiting) < missing and (places := next(slabs, None)) is not None:
+            while (wanted := missing - len(waiting)) > 0:
+                places = draw.take(min(_SLAB, max(_SMALLEST_SLAB, wanted * n_looked_up // n_found)))
+                if len(places) == 0:
+                    break
                 ids = places if isinstance(candidates, range) else candidates[places]
-                waiting = np.concatenate([waiting, self._worth_reading(ids).ids])
+                found = self._worth_reading(ids).ids
+                waiting = np.concatenate([waiting, found])
+                n_found, n_looked_up = n_found + len(found), n_looked_up + len(ids)
             if len(waiting) == 0:
                 break
             part, waiting = np.sort(waiting[:missing]), waiting[missing:]

@@ -2,6 +2,7 @@
 
 import contextlib
 import dataclasses
+import os
 import warnings
 from collections.abc import Iterator
 from pathlib import Path
@@ -10,13 +11,22 @@ from typing import Any
 import numpy as np
 import rasterio
 from rasterio.enums import ColorInterp, MaskFlags
+from rasterio.env import get_gdal_config, set_gdal_config
 from rasterio.errors import NotGeoreferencedWarning, RasterioError
 
 from ris_core.errors import RasterError
-from ris_core.tiling.pixels import empty_values
+from ris_core.tiling.virtual_path import as_path, is_virtual
 
 DEFAULT_BANDS = (1, 2, 3)
-_SAMPLE_PX = 1024  # longest side of the decimated read that scalings to 8 bits are fitted on
+_CACHE, _CACHE_BYTES = "GDAL_CACHEMAX", 2**29  # a row of 512 px blocks of a raster 340,000 px wide
+_FAR = {  # of files that GDAL fetches; what the environment says goes before
+    "GDAL_DISABLE_READDIR_ON_OPEN": "TRUE",  # sidecars are asked for by name instead of by a list of the folder
+    "GDAL_HTTP_CONNECTTIMEOUT": "10",
+    "GDAL_HTTP_LOW_SPEED_TIME": "30",  # a server that falls silent is an error after so many seconds
+    "GDAL_HTTP_LOW_SPEED_LIMIT": "1",
+    "GDAL_HTTP_MAX_RETRY": "3",
+    "GDAL_HTTP_RETRY_DELAY": "0.5",
+}
 
 
 @dataclasses.dataclass(frozen=True)
@@ -26,7 +36,7 @@ class RasterFacts:
     Attributes:
         path: The file.
         driver: GDAL's name of the format.
-        file_bytes: Size of the file.
+        file_bytes: Size of the file; None where only GDAL can open it.
         width_px: Columns of pixels.
         height_px: Rows of pixels.
         crs: ``EPSG:...`` or WKT; empty where there is none.
@@ -52,7 +62,7 @@ class RasterFacts:
 
     path: Path
     driver: str
-    file_bytes: int
+    file_bytes: int | None
     width_px: int
     height_px: int
     crs: str
@@ -82,20 +92,51 @@ def open_raster(path: Path) -> Iterator[Any]:
     Raises:
         RasterError: If the file is missing or GDAL cannot open it.
     """
-    if not path.is_file():
+    path = as_path(path)
+    if not path.is_file() and not is_virtual(path):
         found = "is a folder" if path.is_dir() else "does not exist"
         raise RasterError(f"{path}: {found}; a GeoTIFF, or another raster file that GDAL reads, is needed.")
     try:
         with warnings.catch_warnings():
             warnings.simplefilter("ignore", NotGeoreferencedWarning)  # told as an error where it matters
-            dataset = rasterio.open(path)
+            dataset = open_dataset(path)
     except RasterioError as error:
+        if is_virtual(path):
+            raise RasterError(
+                f"{path}: cannot be opened ({error}). Check the address with `gdalinfo`, credentials where it needs "
+                "some, and that the server answers range requests (status 206), without which parts of a file cannot "
+                "be read; or copy the file here."
+            ) from error
         raise RasterError(
             f"{path}: cannot be opened as a raster ({error}). Either it is no raster, or its header is damaged or "
             "cut off: check it with `gdalinfo`, and copy or download it again."
         ) from error
     with dataset:
         yield dataset
+
+
+@contextlib.contextmanager
+def bounded_cache() -> Iterator[None]:
+    """While it lasts, GDAL keeps no more decoded blocks than help: by default 5 % of the memory, however much it is.
+
+    What the environment variable ``GDAL_CACHEMAX`` says goes before.
+    """
+    before = get_gdal_config(_CACHE)
+    if _CACHE in os.environ or before <= _CACHE_BYTES:
+        yield
+        return
+    try:
+        with rasterio.Env(**{_CACHE: _CACHE_BYTES}):
+            yield
+    finally:
+        set_gdal_config(_CACHE, before)  # within another Env, one that ends leaves this option as it is
+
+
+def open_dataset(path: Path) -> Any:
+    """GDAL's handle of a raster, which may lie on a server; errors are rasterio's."""
+    far = {key: value for key, value in _FAR.items() if key not in os.environ} if is_virtual(path) else {}
+    with rasterio.Env(**far) if far else contextlib.nullcontext():
+        return rasterio.open(str(path))
 
 
 def read_values(dataset: Any, bands: tuple[int, ...], **how: Any) -> np.ndarray:
@@ -131,10 +172,10 @@ def _read_error(dataset: Any, window: Any, error: RasterioError) -> RasterError:
     place = "the whole raster"
     if window is not None:
         place = f"the window of {window.height} x {window.width} px at row {window.row_off}, column {window.col_off}"
-    return RasterError(
-        f"{dataset.name}: {place} cannot be decoded ({error.__cause__ or error}). The file is damaged or truncated: "
-        "copy or download it again."
-    )
+    remedy = "The file is damaged or truncated: copy or download it again."
+    if is_virtual(dataset.name):
+        remedy = "Either the connection broke, then try again or copy the file here, or the file is damaged."
+    return RasterError(f"{dataset.name}: {place} cannot be decoded ({error.__cause__ or error}). {remedy}")
 
 
 def read_facts(path: Path) -> RasterFacts:
@@ -164,7 +205,7 @@ def facts_of(dataset: Any, path: Path) -> RasterFacts:
     return RasterFacts(
         path=path,
         driver=dataset.driver,
-        file_bytes=path.stat().st_size,
+        file_bytes=None if is_virtual(path) else path.stat().st_size,
         width_px=dataset.width,
         height_px=dataset.height,
         crs=f"EPSG:{epsg}" if epsg else dataset.crs.to_wkt() if dataset.crs else "",
@@ -231,26 +272,3 @@ def check_bands(facts: RasterFacts, bands: tuple[int, ...]) -> None:
             f"{facts.path}: has {n} ({', '.join(facts.colours)}), but bands = {list(bands)} asks for "
             f"{', '.join(map(str, missing))}; bands are counted from 1.{grey}"
         )
-
-
-def read_sample(
-    dataset: Any, facts: RasterFacts, bands: tuple[int, ...], most_px: int = _SAMPLE_PX
-) -> tuple[np.ndarray, np.ndarray]:
-    """A decimated read of a whole raster: values (bands, m) and which of them are empty, (bands, m) bool.
-
-    Every n-th pixel, or the nearest overview; the same for the same file. Without overviews every block that such
-    a pixel lies in is decoded.
-    """
-    shape = decimated_shape(facts, most_px)
-    values = read_values(dataset, bands, out_shape=(len(bands), *shape))
-    empty = empty_values(values, [facts.nodata[band - 1] for band in bands])
-    validity = read_validity(dataset, facts, bands, out_shape=shape)
-    if validity is not None:
-        empty |= ~validity
-    return values.reshape(len(bands), -1), empty.reshape(len(bands), -1)
-
-
-def decimated_shape(facts: RasterFacts, most_px: int) -> tuple[int, int]:
-    """Height and width of a whole raster read small, its longest side at most ``most_px``."""
-    factor = max(1.0, max(facts.height_px, facts.width_px) / most_px)
-    return max(1, round(facts.height_px / factor)), max(1, round(facts.width_px / factor))

@@ -7,7 +7,6 @@ from collections.abc import Iterable, Iterator, Sequence
 from typing import Any
 
 import numpy as np
-import rasterio
 from rasterio.errors import RasterioError
 from rasterio.windows import Window
 
@@ -16,11 +15,14 @@ from ris_core.parallel import in_order
 from ris_core.tiling.blocks import BlockTable
 from ris_core.tiling.grid import Cells, Layout
 from ris_core.tiling.pixels import Scaling, empty_values, holds_information, resize_by_area, unknown_values
-from ris_core.tiling.raster_facts import RasterFacts, open_raster, read_sample, read_validity, read_values
+from ris_core.tiling.raster_facts import RasterFacts, open_dataset, open_raster, read_validity, read_values
+from ris_core.tiling.raster_sample import read_sample
 
 _STRIP_PX = 2**23  # pixels of a strip: 24 MiB of three 8-bit bands, for each thread and each waiting result
 _DENSE_FRAC = 0.5  # tiles that fill less of their common window are read one by one
 _MOST_OPEN = 16  # rasters that a thread keeps open
+_ENTRY_BYTES = 16  # that GDAL's handle of a TIFF holds for each block of the file, once it has read one of the last
+_HANDLES_BYTES = 2**30  # that the handles of all threads may hold in this way; more threads than fit do not read
 
 
 @dataclasses.dataclass(frozen=True)
@@ -68,7 +70,8 @@ class TileReader:
 
     def __init__(self, plan: ReadPlan, threads: int) -> None:
         self.plan = plan
-        self._threads = threads
+        entries = sorted(facts.blocks * (facts.bands if facts.interleave == "band" else 1) for facts in plan.rasters)
+        self._threads = max(1, min(threads, _HANDLES_BYTES // (_ENTRY_BYTES * sum(entries[-_MOST_OPEN:]))))
         self._tables: dict[int, BlockTable] = {}
         self._local = threading.local()
 
@@ -166,7 +169,7 @@ class TileReader:
                 datasets.popitem(last=False)[1].close()
             path = self.plan.rasters[raster].path
             try:
-                datasets[raster] = rasterio.open(path)
+                datasets[raster] = open_dataset(path)
             except RasterioError as error:
                 raise RasterError(f"{path}: cannot be opened any more ({error}). Was it moved meanwhile?") from error
         datasets.move_to_end(raster)

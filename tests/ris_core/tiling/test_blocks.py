@@ -1,3 +1,4 @@
+import io
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any
@@ -10,6 +11,7 @@ from rasterio.windows import Window
 from ris_core.errors import RasterError
 from ris_core.tiling import blocks
 from ris_core.tiling.blocks import BlockTable
+from ris_core.tiling.tiff_directory import Column, TiffDirectory
 
 LEFT_UPPER = [Window(0, 0, 32, 16)]  # two of 3 x 4 blocks of 16 px
 
@@ -69,7 +71,8 @@ def test_table_of_another_format_counts_as_stored(make_raster: Callable[..., Pat
 
 
 def test_large_table_is_estimated(sparse: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(blocks, "_MOST_COUNTED", 11)
+    monkeypatch.setattr(blocks, "_MOST_ASKED", 11)
+    monkeypatch.setattr(blocks, "read_directory", lambda _: None)  # as of a raster that only GDAL can open
     with rasterio.open(sparse) as dataset:
         share, is_estimated = BlockTable(dataset, (1, 2, 3)).empty_frac(dataset) or (0.0, False)
     assert is_estimated
@@ -86,3 +89,47 @@ def test_block_behind_the_end_of_the_file_is_named(make_raster: Callable[..., Pa
         assert stored(table, dataset, 0, 0, 16) == 1
         with pytest.raises(RasterError, match="truncated: the block in row 3, column 3"):
             stored(table, dataset, 48, 48, 16)
+
+
+def test_table_behind_the_end_of_the_file_is_named(make_raster: Callable[..., Path]) -> None:
+    path = make_raster(np.full((3, 640, 640), 9, np.uint8), tiled=True, bigtiff="YES")
+    with rasterio.open(path) as dataset:
+        table = BlockTable(dataset, (1, 2, 3))
+        path.write_bytes(path.read_bytes()[:400])  # the table begins before and ends behind
+        with pytest.raises(RasterError, match=r"ortho\.tif: its block table cannot be read \(it is cut off\)"):
+            stored(table, dataset, 0, 0, 640)
+
+
+def test_only_asked_pages_of_a_table_are_read(
+    make_raster: Callable[..., Path], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    values = np.full((3, 320, 320), 9, np.uint8)
+    path = make_raster(values, sparse_ok=True, windows=[Window(0, 0, 320, 160)])  # 20 x 20 blocks, the upper half
+    monkeypatch.setattr(blocks, "_PAGE", 10)
+    read: list[tuple[int, int]] = []
+    original = Column.read
+
+    def count(column: Column, file: object, start: int, n: int) -> np.ndarray:
+        read.append((start, n))
+        return original(column, file, start, n)
+
+    monkeypatch.setattr(Column, "read", count)
+    with rasterio.open(path) as dataset:
+        table = BlockTable(dataset, (1, 2, 3))
+        read.clear()
+        assert stored(table, dataset, 160, 0, 16) == 0
+        assert read == [(200, 10)]  # sizes alone: nothing is stored there
+        assert stored(table, dataset, 160, 48, 16) == 0
+        assert len(read) == 1  # known by now
+        assert stored(table, dataset, 0, 304, 16) == 1
+        assert read[1:] == [(10, 10), (10, 10)]  # sizes and offsets
+        assert table.empty_frac(dataset) == (0.5, False)
+        assert sum(n for _, n in read) <= 10 + 2 * 200 + 200  # the rest, each page once
+
+
+def test_states_of_entries_by_hand() -> None:
+    entries = np.array([[0, 900, 90, 91, 2**64 - 1], [5, 0, 10, 10, 10]], "<u8")  # offsets, sizes; 100 bytes of file
+    columns = [Column(at, 5, np.dtype("<u8")) for at in (0, 40)]
+    directory = TiffDirectory((16, 16), (1, 5), 1, *columns)
+    states = blocks._states(directory, io.BytesIO(entries.tobytes()), 0, 5, 100)
+    assert states.tolist() == [1, 0, 1, blocks._BEHIND, blocks._BEHIND]

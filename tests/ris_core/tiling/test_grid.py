@@ -1,10 +1,12 @@
+import itertools
+
 import numpy as np
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
 from ris_core.tiling import grid as grids
-from ris_core.tiling.grid import lay_grids, random_order
+from ris_core.tiling.grid import RandomDraw, lay_grids, random_order
 
 
 def test_grid_ids_are_those_of_the_thesis() -> None:
@@ -70,3 +72,30 @@ def test_random_order_of_many_is_drawn_evenly(monkeypatch: pytest.MonkeyPatch) -
         places[np.arange(12), np.concatenate(list(random_order(12, seed)))] += 1
     chi_square = ((places - 100) ** 2 / 100).sum()
     assert chi_square < 180  # 121 degrees of freedom: 173 at p = 0.001
+
+
+def test_random_order_draws_as_its_definition_says(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(grids, "_PERMUTED_WHOLE", 64)
+    random = np.random.default_rng(5)
+    seen: list[int] = []
+    parts = list(random_order(500, 5))
+    for part in parts[:-1]:  # sixteen with repetition, less those that came before
+        drawn = dict.fromkeys(random.integers(0, 500, 16).tolist())
+        assert part.tolist() == [number for number in drawn if number not in seen]
+        seen += part.tolist()
+    assert len(seen) >= 250
+    assert len(seen) - len(parts[-2]) < 250
+    assert parts[-1].tolist() == random.permutation(np.setdiff1d(np.arange(500), seen)).tolist()
+
+
+@given(st.integers(0, 200), st.lists(st.integers(0, 60), max_size=9))
+def test_random_draw_gives_the_random_order_in_any_portions(n: int, portions: list[int]) -> None:
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(grids, "_PERMUTED_WHOLE", 40)
+        draw = RandomDraw(n, 3)
+        drawn = [draw.take(portion) for portion in portions]
+        expected = np.concatenate(list(random_order(n, 3)))
+    ends = np.cumsum([0, *portions])
+    assert [part.tolist() for part in drawn] == [
+        expected[start:end].tolist() for start, end in itertools.pairwise(ends)
+    ]

@@ -3,17 +3,19 @@ from pathlib import Path
 
 import numpy as np
 import pytest
+import rasterio
 from affine import Affine
 from PIL import Image
 from rasterio.enums import ColorInterp
+from rasterio.env import get_gdal_config
 
 from ris_core.errors import RasterError
 from ris_core.tiling.raster_facts import (
+    bounded_cache,
     check_bands,
     check_georeference,
     open_raster,
     read_facts,
-    read_sample,
     read_validity,
     read_values,
 )
@@ -111,15 +113,15 @@ def test_validity_comes_from_alpha_or_mask(make_raster: MakeRaster) -> None:
         assert read_validity(dataset, facts, (4, 1, 2)) is None  # a near infrared band that GDAL took for alpha
 
 
-def test_sample_leaves_out_nodata_and_masked_values(make_raster: MakeRaster) -> None:
-    values = np.full((3, 40, 40), 500, np.uint16)
-    values[:, :10] = 9
-    values[1, 10:20] = 0
-    mask = np.ones((40, 40), bool)
-    mask[:, 30:] = False
-    path = make_raster(values, nodata=None, mask=mask)
-    facts = read_facts(path)
-    with open_raster(path) as dataset:
-        read, empty = read_sample(dataset, facts, (1, 2, 3))
-    assert read.shape == (3, 1600)
-    assert (~empty).sum(axis=1).tolist() == [1200, 900, 1200]
+def test_cache_of_decoded_blocks_is_bounded_unless_the_environment_says_otherwise(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    monkeypatch.delenv("GDAL_CACHEMAX", raising=False)
+    with rasterio.Env():
+        before = get_gdal_config("GDAL_CACHEMAX")
+        with bounded_cache():
+            assert get_gdal_config("GDAL_CACHEMAX") == 2**29
+        assert get_gdal_config("GDAL_CACHEMAX") == before
+        monkeypatch.setenv("GDAL_CACHEMAX", "100")
+        with bounded_cache():
+            assert get_gdal_config("GDAL_CACHEMAX") == before

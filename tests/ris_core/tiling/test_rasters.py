@@ -9,6 +9,7 @@ from rasterio.enums import ColorInterp
 from rasterio.windows import Window
 
 from ris_core.errors import RasterError
+from ris_core.tiling import blocks, rasters
 from ris_core.tiling.rasters import describe_raster, facts_table, inspect_raster, write_thumbnail
 
 MakeRaster = Callable[..., Path]
@@ -39,7 +40,7 @@ def test_description_says_how_many_tiles_there_are(make_raster: MakeRaster) -> N
     found = dict(line.split("  ", 1) for line in lines[:-1])
     assert found["size"].strip() == "80 x 64 px (width x height)"
     assert found["tiles"].strip() == "4 of 32 px (2 rows x 2 columns)"
-    assert found["empty blocks"].strip() == "75.0% are not stored"
+    assert found["empty blocks"].strip() == "75.0% are not stored: 15; 5 are"
     assert lines[-1].strip() == "2 lie in empty blocks altogether, 2 may hold information"
     assert len({line.index(line.split("  ", 1)[1].lstrip()) for line in lines[:5]}) == 1  # values stand in one column
 
@@ -87,3 +88,33 @@ def test_thumbnail_of_alpha_and_of_a_single_band(make_raster: MakeRaster, tmp_pa
     assert np.asarray(Image.open(tmp_path / "a.png"))[0, :, 3].tolist() == [255] * 16 + [0] * 16
     write_thumbnail(make_raster(values[:1], "grey.tif"), tmp_path / "g.png")
     assert np.asarray(Image.open(tmp_path / "g.png"))[3, 4].tolist() == [80, 80, 80, 255]
+
+
+def test_thumbnail_of_a_vast_raster_without_overviews_is_small_and_of_single_pixels(
+    make_raster: MakeRaster, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    values = np.zeros((3, 64, 128), np.uint8)
+    values[:, :, :64:2], values[:, :, 1:64:2] = 100, 200
+    path = make_raster(values, nodata=0)  # 4 x 8 blocks
+    monkeypatch.setattr(rasters, "_VAST_PX", 16)
+    for most, shape in ((31, (8, 16, 4)), (32, (16, 32, 4))):
+        monkeypatch.setattr(rasters, "_MOST_AVERAGED", most)
+        write_thumbnail(path, tmp_path / "t.png", max_px=32)
+        picture = np.asarray(Image.open(tmp_path / "t.png"))
+        assert picture.shape == shape
+        grey = set(picture[:, : shape[1] // 2, 0].ravel().tolist())
+        assert grey <= ({100, 200} if most == 31 else {150})
+        assert (picture[:, shape[1] // 2 :, 3] == 0).all()
+
+
+def test_many_cells_are_counted_where_the_table_is_read_in_pages(
+    make_raster: MakeRaster, monkeypatch: pytest.MonkeyPatch, capfd: pytest.CaptureFixture[str]
+) -> None:
+    path = make_raster(np.full((3, 64, 80), 9, np.uint8), sparse_ok=True, windows=[Window(0, 0, 80, 16)])
+    monkeypatch.setattr(rasters, "_MOST_CELLS", 3)
+    monkeypatch.setattr(rasters, "_SLAB", 3)
+    monkeypatch.setattr(rasters, "_PATIENCE_S", 0.0)
+    assert "15 lie in empty blocks altogether, 5 may hold information" in describe_raster(path, 16, progress=True)
+    assert "20/20" in capfd.readouterr().err
+    monkeypatch.setattr(blocks, "read_directory", lambda _: None)
+    assert "altogether" not in describe_raster(path, 16, progress=True)

@@ -1,3 +1,4 @@
+import dataclasses
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any
@@ -154,3 +155,22 @@ def test_window_that_cannot_be_decoded_is_named(make_raster: MakeRaster) -> None
     path.write_bytes(content)
     with pytest.raises(RasterError, match=r"ortho\.tif: the window of \d+ x \d+ px at row \d+, column \d+ cannot be"):
         read_all(path, 16, 16, 2)
+
+
+def test_fewer_threads_read_a_raster_whose_block_table_is_large(
+    make_raster: MakeRaster, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    path = make_raster(holey())  # 9 x 11 blocks
+    facts = read_facts(path)
+    layout = lay_grids([(130, 170)], 16, 16, half_offset=False)
+    plan = ReadPlan((facts,), layout, 16, 16, (1, 2, 3), 0.9, None)
+    used: list[int] = []
+    monkeypatch.setattr(strips, "in_order", lambda function, items, threads: used.append(threads) or [])
+    for budget in (2**30, 3 * 99 * 16, 99 * 16 - 1):
+        monkeypatch.setattr(strips, "_HANDLES_BYTES", budget)
+        assert list(TileReader(plan, 5).read([])) == []
+    assert used == [5, 3, 1]
+    by_band = read_facts(make_raster(holey(), "band.tif", interleave="band"))  # a table for each of three bands
+    monkeypatch.setattr(strips, "_HANDLES_BYTES", 2 * 4 * 99 * 16)
+    assert list(TileReader(dataclasses.replace(plan, rasters=(facts, by_band)), 5).read([])) == []
+    assert used[3:] == [2]
