@@ -20,6 +20,8 @@ from collections.abc import Callable, Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
+import numpy as np
+
 from ris_core.errors import ArtifactError
 
 FORMAT_VERSION = 1
@@ -89,6 +91,26 @@ def written_whole(path: Path) -> Iterator[Path]:
     except OSError as error:
         unfinished.unlink(missing_ok=True)
         raise disk_error(path, error) from error
+
+
+def new_matrix(path: Path, n: int, d: int) -> np.memmap:
+    """A new (n, d) float32 ``.npy`` file, mapped for writing, whose room on disk is taken.
+
+    A full disk is told now; when pages are written into a file with holes it would kill the process (SIGBUS).
+
+    Raises:
+        ArtifactError: If the disk cannot take it; no file is left then.
+    """
+    try:
+        values = np.lib.format.open_memmap(path, mode="w+", dtype=np.float32, shape=(n, d))
+        if hasattr(os, "posix_fallocate"):  # not on macOS
+            with path.open("r+b") as file:
+                os.posix_fallocate(file.fileno(), 0, path.stat().st_size)
+    except OSError as error:
+        if path.is_file():
+            path.unlink()
+        raise disk_error(path, error) from error
+    return values
 
 
 def disk_error(path: Path, error: OSError) -> ArtifactError:

@@ -1,23 +1,21 @@
 """The crops that DINO trains on, made in batches on the device from tiles of 8 bits.
 
-A crop of every tile, its flips and its resizing are two products with matrices of bicubic weights, one for
-rows and one for columns, so each tile has its own window and the whole batch is two calls. The weights are
-those of torchvision's antialiased bicubic resizing of the window cut out first: same pixels, no PIL.
+First everything that is random is drawn, on the CPU; then the crops follow without another draw. So the same draws
+give the same crops on every device, and several processes can share the draws of one batch.
 """
 
 import dataclasses
-import math
+from typing import TypeVar
 
 import torch
 from torch import Tensor
 
+from ris_core.device import send
 from ris_core.photometric import PhotometricDraws, PhotometricRecipe, change_look, draw_photometric
-from ris_core.preprocess import PREPROCESSING, Preprocessing
+from ris_core.preprocess import PREPROCESSING
+from ris_core.windows import WindowRecipe, Windows, cut_windows, draw_windows
 
-ASPECT = (3 / 4, 4 / 3)  # of a crop's window, as RandomResizedCrop
-ATTEMPTS = 10  # windows drawn until one fits into the tile
 GLOBAL_CROPS = 2
-_BICUBIC_REACH = 2.0  # of Keys' cubic with a = -1/2, in pixels of the coarser grid
 
 
 @dataclasses.dataclass(frozen=True)
@@ -64,37 +62,67 @@ class CropRecipe:
 
 
 @dataclasses.dataclass(frozen=True, eq=False)
-class Windows:
-    """Windows cut from n tiles, and how each is turned after; all on the CPU.
+class ViewDraws:
+    """What makes the crops of one size: v n of them, crop by crop, so that the first n belong to the first crop.
 
     Attributes:
-        top: (n,) int64, first row in the tile.
-        left: (n,) int64, first column.
-        height: (n,) int64, at least 1.
-        width: (n,) int64, at least 1.
-        flip_rows: (n,) bool, top and bottom change places.
-        flip_columns: (n,) bool, left and right change places.
-        transpose: (n,) bool, rows and columns change places, after the flips.
+        windows: Of v n crops.
+        looks: Likewise.
     """
 
-    top: Tensor
-    left: Tensor
-    height: Tensor
-    width: Tensor
-    flip_rows: Tensor
-    flip_columns: Tensor
-    transpose: Tensor
+    windows: Windows
+    looks: PhotometricDraws
+
+
+@dataclasses.dataclass(frozen=True, eq=False)
+class CropDraws:
+    """All that is drawn to make the crops of a batch; on the CPU.
+
+    Attributes:
+        n: Number of tiles.
+        whole: Of the two global crops.
+        local: Of the local ones; None where the recipe has none.
+    """
+
+    n: int
+    whole: ViewDraws
+    local: ViewDraws | None
+
+    def part(self, rows: slice) -> "CropDraws":
+        """The draws of some of the tiles."""
+
+        def of(draws: ViewDraws) -> ViewDraws:
+            return ViewDraws(_rows(draws.windows, self.n, rows), _rows(draws.looks, self.n, rows))
+
+        return CropDraws(len(range(self.n)[rows]), of(self.whole), self.local and of(self.local))
+
+
+def draw_crops(n: int, size_px: int, recipe: CropRecipe, generator: torch.Generator) -> CropDraws:
+    """The draws for a batch of n tiles of ``size_px``, from a generator of the CPU."""
+    first, second, local = (
+        _look(recipe, blur, solarise) for blur, solarise in zip(recipe.blur, (0, recipe.solarise, 0), strict=True)
+    )
+    turns = (recipe.horizontal_flip, recipe.vertical_flip, recipe.quarter_turns)
+    whole = ViewDraws(
+        draw_windows(GLOBAL_CROPS * n, size_px, WindowRecipe(recipe.global_scale, *turns), generator),
+        PhotometricDraws.join([draw_photometric(n, look, generator) for look in (first, second)]),
+    )
+    if not recipe.local_crops:
+        return CropDraws(n, whole, None)
+    crops = recipe.local_crops * n
+    windows = draw_windows(crops, size_px, WindowRecipe(recipe.local_scale, *turns), generator)
+    return CropDraws(n, whole, ViewDraws(windows, draw_photometric(crops, local, generator)))
 
 
 def make_crops(
-    pixels: Tensor, recipe: CropRecipe, generator: torch.Generator, preprocess: str = "native"
+    pixels: Tensor, draws: CropDraws, recipe: CropRecipe, preprocess: str = "native"
 ) -> tuple[Tensor, Tensor | None]:
     """Global and local crops of a batch of tiles, normalised as features are extracted later.
 
     Args:
         pixels: (b, size, size, 3) uint8, on the device that is to do the work.
-        recipe: How they are drawn.
-        generator: Of the CPU; the draws are the same on every device.
+        draws: For b tiles of that size by this recipe.
+        recipe: Which sizes the crops have.
         preprocess: Key of `PREPROCESSING`, of which only the mean and standard deviation are used.
 
     Returns:
@@ -103,78 +131,17 @@ def make_crops(
 
     Source:
         The multi-crop augmentation of DINO (arXiv:2104.14294, appendix) with torchvision's definitions.
-        Differs: values stay float between the changes, where PIL rounds to 8 bits each time.
+        Differs: after the crop values stay fractions between the changes, where PIL rounds to 8 bits each time.
     """
-    images = pixels.permute(0, 3, 1, 2).contiguous().float().div_(255)  # (b, 3, size, size)
-    looks = [_look(recipe, blur, solarise) for blur, solarise in zip(recipe.blur, (0, recipe.solarise, 0), strict=True)]
-    crops = []
-    for look_of_each, out_px, scale in (
-        (looks[:GLOBAL_CROPS], recipe.global_px, recipe.global_scale),
-        (looks[GLOBAL_CROPS:] * recipe.local_crops, recipe.local_px, recipe.local_scale),
-    ):
-        if look_of_each:
-            n, size_px = len(images), images.shape[2]
-            windows = [draw_windows(n, size_px, scale, recipe, generator) for _ in look_of_each]
-            draws = PhotometricDraws.join([draw_photometric(n, look, generator) for look in look_of_each])
-            changed = change_look(torch.cat([cut_windows(images, window, out_px) for window in windows]), draws)
-            crops.append(_normalise(changed, PREPROCESSING[preprocess]))
-    return crops[0], crops[1] if recipe.local_crops else None
+    statistics = PREPROCESSING[preprocess]
+    mean, std = send(torch.tensor([statistics.mean, statistics.std]), pixels.device).view(2, 3, 1, 1)
 
+    def crops_of(views: ViewDraws, out_px: int) -> Tensor:
+        looked_at = change_look(cut_windows(pixels, views.windows, out_px), views.looks)
+        return looked_at.float().sub_(mean).div_(std)
 
-def draw_windows(
-    n: int, size_px: int, scale: tuple[float, float], recipe: CropRecipe, generator: torch.Generator
-) -> Windows:
-    """Windows of n square tiles, distributed as torchvision's RandomResizedCrop draws them.
-
-    The area is uniform in ``scale``, the logarithm of width over height uniform in `ASPECT`; a window that does
-    not fit is drawn again, ten times at most; then the whole tile is taken.
-    """
-
-    def uniform(*shape: int) -> Tensor:
-        return torch.rand(*shape, generator=generator, dtype=torch.float64)
-
-    area = size_px**2 * (scale[0] + (scale[1] - scale[0]) * uniform(n, ATTEMPTS))
-    low, high = math.log(ASPECT[0]), math.log(ASPECT[1])
-    aspect = torch.exp(low + (high - low) * uniform(n, ATTEMPTS))
-    sides = torch.stack([(area / aspect).sqrt().round(), (area * aspect).sqrt().round()])  # (2, n, attempts)
-    fits = ((sides > 0) & (sides <= size_px)).all(dim=0)
-    first = fits.to(torch.uint8).argmax(dim=1, keepdim=True)
-    height, width = sides.gather(2, first.expand(2, n, 1)).squeeze(2).where(fits.any(dim=1), size_px).long()
-    top, left = ((size_px + 1 - side) * uniform(n) for side in (height, width))
-    turns = torch.randint(4, (n,), generator=generator) * recipe.quarter_turns
-    return Windows(
-        top=top.long(),
-        left=left.long(),
-        height=height,
-        width=width,
-        # A quarter turn is a flip of the columns, then a transposition; a half turn is both flips.
-        flip_rows=(uniform(n) < recipe.vertical_flip) ^ (turns >= 2),
-        flip_columns=(uniform(n) < recipe.horizontal_flip) ^ ((turns == 1) | (turns == 2)),
-        transpose=turns % 2 == 1,
-    )
-
-
-def cut_windows(images: Tensor, windows: Windows, out_px: int) -> Tensor:
-    """The windows of images, resized to squares by antialiased bicubic weights and turned.
-
-    Args:
-        images: (n, 3, size, size) float in [0, 1].
-        windows: Of n images.
-        out_px: Side of the result.
-
-    Returns:
-        (n, 3, out_px, out_px) in [0, 1]: overshoot of the bicubic weights is clipped, as 8-bit images do.
-    """
-    device, size_px = images.device, images.shape[2]
-    columns = _resampling(windows.left, windows.width, windows.flip_columns, size_px, out_px, device)
-    rows = _resampling(windows.top, windows.height, windows.flip_rows, size_px, out_px, device)
-    n = len(images)
-    narrow = torch.bmm(images.reshape(n, 3 * size_px, size_px), columns.transpose(1, 2))  # (n, 3 size, out)
-    crops = rows.unsqueeze(1) @ narrow.view(n, 3, size_px, out_px)  # (n, 3, out, out)
-    turned = windows.transpose.nonzero().squeeze(1).to(device, non_blocking=True)
-    if len(turned) > 0:
-        crops[turned] = crops[turned].transpose(2, 3)
-    return crops.clamp_(0, 1)
+    whole = crops_of(draws.whole, recipe.global_px)
+    return whole, crops_of(draws.local, recipe.local_px) if draws.local else None
 
 
 def _look(recipe: CropRecipe, blur: float, solarise: float) -> PhotometricRecipe:
@@ -183,39 +150,10 @@ def _look(recipe: CropRecipe, blur: float, solarise: float) -> PhotometricRecipe
     return PhotometricRecipe(**shared, blur=blur, blur_sigma_px=recipe.blur_sigma_px, solarise=solarise)
 
 
-def _normalise(images: Tensor, statistics: Preprocessing) -> Tensor:
-    """Images in [0, 1] less the mean, over the standard deviation, in place; (n, 3, height, width)."""
-    mean = torch.tensor(statistics.mean, device=images.device).view(3, 1, 1)
-    std = torch.tensor(statistics.std, device=images.device).view(3, 1, 1)
-    return images.sub_(mean).div_(std)
+_Draws = TypeVar("_Draws", Windows, PhotometricDraws)
 
 
-def _resampling(
-    start: Tensor, length: Tensor, flipped: Tensor, size_px: int, out_px: int, device: torch.device
-) -> Tensor:
-    """(n, out, size) bicubic weights that turn ``length`` pixels from ``start`` on into ``out_px``, each row of sum 1.
-
-    Where the window is larger than the result the kernel is stretched (antialiasing); pixels outside of the
-    window weigh nothing, as if it were cut out first.
-    """
-    facts = torch.stack([start, length, flipped.long()]).to(device, non_blocking=True)  # (3, n)
-    first, many, mirror = (fact.view(-1, 1, 1) for fact in facts)
-    step = many / out_px
-    place = torch.arange(out_px, device=device).view(1, -1, 1)
-    place = torch.where(mirror > 0, out_px - 1 - place, place)
-    pixel = torch.arange(size_px, device=device).view(1, 1, -1)
-    centre = first + (place + 0.5) * step - 0.5
-    weights = _cubic((pixel - centre).div_(step.clamp(min=1)))  # (n, out, size)
-    weights *= (pixel >= first) & (pixel < first + many)
-    return weights.div_(weights.sum(dim=2, keepdim=True))
-
-
-def _cubic(distance: Tensor) -> Tensor:
-    """Keys' cubic kernel, a = -1/2, as two clipped polynomials: no branches.
-
-    Source: R. G. Keys, Cubic convolution interpolation for digital image processing, IEEE TASSP 1981.
-    """
-    distance = distance.abs_()
-    outer = (_BICUBIC_REACH - distance).clamp_(min=0)
-    inner = (1 - distance).clamp_(min=0)
-    return (outer - 1).mul_(outer).mul_(outer).mul_(0.5).add_((1 - 2 * inner).mul_(inner).mul_(inner))
+def _rows(draws: _Draws, n: int, rows: slice) -> _Draws:
+    """Of draws for v crops of n tiles those of some tiles, crop by crop."""
+    fields = (getattr(draws, field.name) for field in dataclasses.fields(draws))
+    return type(draws)(*(field.unflatten(0, (-1, n))[:, rows].flatten(0, 1) for field in fields))

@@ -1,19 +1,19 @@
 """A named network that turns image batches into features, with strict loading and saving of its weights."""
 
+import contextlib
 import dataclasses
 import difflib
 import warnings
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 import timm
 import torch
+from timm.layers import to_2tuple
 from timm.models import is_model_in_modules
 from torch import nn
-from torch.nn.attention import SDPBackend, sdpa_kernel
-from torch.utils.flop_counter import FlopCounterMode
 
 from ris_core.errors import CheckpointError, CorpusError
 from ris_core.preprocess import PREPROCESSING
@@ -122,9 +122,12 @@ class Backbone(nn.Module):
 
     @property
     def patch_px(self) -> int | None:
-        """Side of a patch; None for a network without patches."""
-        patch = getattr(getattr(self.network, "patch_embed", None), "patch_size", None)
-        return None if patch is None else int(patch[0])
+        """Side of a patch, in pixels of the input; None for a network without patches."""
+        embed: Any = getattr(self.network, "patch_embed", None)
+        if hasattr(embed, "feat_ratio"):  # a patch may be one of another network's map
+            return int(embed.feat_ratio())
+        patch = getattr(embed, "patch_size", None)
+        return None if patch is None else int(to_2tuple(patch)[0])
 
     def forward(self, images: torch.Tensor) -> torch.Tensor:
         """Features of normalised images.
@@ -187,21 +190,36 @@ def build_backbone(spec: BackboneSpec, *, drop_path: float = 0.0) -> Backbone:
     return backbone
 
 
-def count_flops(backbone: Backbone, size_px: int) -> int:
-    """Floating-point operations of one image's forward pass; a multiplication and an addition count as two.
+def refuse_tiles(spec: BackboneSpec, size_px: int) -> None:
+    """Raise unless the network takes tiles of that size; their shape is passed through it, without weights.
 
-    Args:
-        backbone: The network.
-        size_px: Side of its input image.
+    Raises:
+        CheckpointError: If timm cannot build it.
+        CorpusError: If it does not take them.
     """
-    images = torch.zeros(1, 3, size_px, size_px, device=next(backbone.parameters(), torch.zeros(())).device)
+    with torch.device("meta"), torch.no_grad():
+        backbone = build_backbone(dataclasses.replace(spec, weights=RANDOM)).eval()
+        side_px = PREPROCESSING[spec.preprocess].input_px(size_px)
+        try:
+            backbone(torch.empty(1, 3, side_px, side_px))
+        except (AssertionError, RuntimeError, ValueError) as error:
+            raise CorpusError(
+                f"{spec.model} takes no images of {side_px} px, which preprocess = {spec.preprocess!r} makes of tiles "
+                f"of {size_px} px ({str(error).rstrip('.')}). Choose another preprocess, such as 'resize224', or set "
+                "img_size in arch."
+            ) from error
+
+
+@contextlib.contextmanager
+def evaluating(backbone: Backbone, device: torch.device) -> Iterator[None]:
+    """Within it the backbone is on the device in evaluation mode, then as it was."""
     was_training = backbone.training
-    backbone.eval()
-    counter = FlopCounterMode(display=False)
-    with torch.no_grad(), sdpa_kernel(SDPBackend.MATH), counter:
-        backbone(images)
-    backbone.train(was_training)
-    return int(counter.get_total_flops())
+    home = next((p.device for p in backbone.parameters()), device)
+    backbone.to(device).eval()
+    try:
+        yield
+    finally:
+        backbone.to(home).train(was_training)
 
 
 def _close_names(model: str) -> list[str]:

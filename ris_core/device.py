@@ -20,7 +20,7 @@ def device_faults(device: str, precision: str, threads: int | None) -> list[str]
         faults.append(f"threads = {threads} must be at least 1.")
     if precision not in PRECISIONS:
         faults.append(f"precision = {precision!r} is unknown; known: {', '.join(PRECISIONS)}.")
-    if not re.fullmatch(r"auto|cpu|cuda(:\d+)?", device):
+    if not re.fullmatch(r"auto|cpu|cuda(:(0|[1-9][0-9]*))?", device):
         faults.append(f"device = {device!r} is unknown; known: auto, cpu, cuda, cuda:<number>.")
     elif device.startswith("cuda"):
         count = torch.cuda.device_count()
@@ -42,6 +42,37 @@ def choose_bf16(precision: str, device: torch.device) -> bool:
     if precision == "auto":
         return device.type == "cuda" or bool(_BF16_FLAGS & _cpu_flags())
     return precision == "bf16"
+
+
+def is_out_of_memory(error: BaseException) -> bool:
+    """Whether an error says that memory was too small: the GPU's, Python's, or PyTorch's own on the CPU."""
+    is_refused = isinstance(error, torch.OutOfMemoryError | MemoryError)
+    return is_refused or (isinstance(error, RuntimeError) and "can't allocate memory" in str(error))
+
+
+def send(values: torch.Tensor, device: torch.device) -> torch.Tensor:
+    """Values of the CPU on the device; the CPU does not wait for a GPU, which copies from memory that is pinned."""
+    return values.pin_memory().to(device, non_blocking=True) if device.type == "cuda" else values
+
+
+class LateNumbers:
+    """Numbers on their way from the device: asking for them waits only as long as the device has not come so far."""
+
+    def __init__(self, values: torch.Tensor) -> None:
+        self._host = values.to("cpu", non_blocking=True)
+        self._arrival = torch.cuda.Event() if values.is_cuda else None
+        if self._arrival:
+            self._arrival.record(torch.cuda.current_stream(values.device))
+
+    def wait(self) -> torch.Tensor:
+        """The numbers, on the CPU."""
+        if self._arrival:
+            self._arrival.synchronize()
+        return self._host
+
+    def read(self) -> list[float]:
+        """The numbers, of one dimension, as Python's."""
+        return self.wait().tolist()
 
 
 @contextlib.contextmanager

@@ -78,11 +78,13 @@ class DinoLossParts:
         loss: Cross-entropy of teacher and student, averaged over pairs of different crops and tiles; differentiable.
         teacher_entropy: Entropy of the teacher's distributions, averaged; 0 to ln K.
         kl: Divergence of the student from the teacher, averaged over the same pairs: loss less entropy.
+        dominance: Largest of the teacher's probabilities averaged over the batch, 1/K to 1: 1 where one output rules.
     """
 
     loss: Tensor
     teacher_entropy: Tensor
     kl: Tensor
+    dominance: Tensor
 
 
 class DinoLoss(nn.Module):
@@ -116,13 +118,15 @@ class DinoLoss(nn.Module):
             log_targets = functional.log_softmax((teacher.float() - self.center) / teacher_temp, dim=1)
             targets = log_targets.exp().view(GLOBAL_CROPS, -1, k)  # (2, b, K)
             entropy = -(targets * log_targets.view_as(targets)).sum() / len(teacher)
+            both = targets.sum(dim=0)  # (b, K)
+            dominance = both.sum(dim=0).amax() / len(teacher)
         views, b, _ = scores.shape
         normalisers = scores.logsumexp(dim=2).sum(dim=1)  # (v,)
         whole, local = scores[:GLOBAL_CROPS], scores[GLOBAL_CROPS:]
-        agreement = (whole * targets.flip(0)).sum() + (local.sum(dim=0) * targets.sum(dim=0)).sum()
+        agreement = (whole * targets.flip(0)).sum() + (local.sum(dim=0) * both).sum()
         total = normalisers[:GLOBAL_CROPS].sum() + GLOBAL_CROPS * normalisers[GLOBAL_CROPS:].sum() - agreement
         loss = total / (b * GLOBAL_CROPS * (views - 1))
-        return DinoLossParts(loss, entropy, loss.detach() - entropy)
+        return DinoLossParts(loss, entropy, loss.detach() - entropy, dominance)
 
     @torch.no_grad()
     def update_center(self, teacher: Tensor) -> None:

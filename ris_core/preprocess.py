@@ -6,6 +6,7 @@ import numpy as np
 import torch
 from torch.nn import functional
 
+from ris_core.device import send
 from ris_core.errors import SuiteError
 
 IMAGENET_MEAN = (0.485, 0.456, 0.406)  # of RGB in [0, 1]
@@ -32,6 +33,10 @@ class Preprocessing:
     def input_px(self, size_px: int) -> int:
         """Side of the network's input for stored tiles of ``size_px``."""
         return self.crop_px or self.resize_px or size_px
+
+    def seen_frac(self, size_px: int) -> float:
+        """Share of the side of a stored tile of ``size_px`` that the input shows, in the middle of the tile."""
+        return self.input_px(size_px) / (self.resize_px or size_px)
 
 
 PREPROCESSING = {
@@ -82,8 +87,8 @@ def normalise(
     std: tuple[float, float, float] = IMAGENET_STD,
 ) -> torch.Tensor:
     """(b, 3, h, w) images in [0, 255], of any dtype, as contiguous float32 ``(images / 255 - mean) / std``."""
-    scale = 1 / (255 * torch.tensor(std, device=images.device).view(3, 1, 1))
-    shift = torch.tensor(mean, device=images.device).view(3, 1, 1) * 255
+    statistics = torch.stack([torch.tensor(mean) * 255, 1 / (255 * torch.tensor(std))])
+    shift, scale = send(statistics, images.device).view(2, 3, 1, 1)
     return images.to(torch.float32, memory_format=torch.contiguous_format, copy=True).sub_(shift).mul_(scale)
 
 

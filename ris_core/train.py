@@ -1,63 +1,49 @@
 """DINO training from tiles to a checkpoint: refused early, resumed where it was cut off, finished whole."""
 
 import dataclasses
+import itertools
 import json
-import math
 from pathlib import Path
 
+import numpy as np
 import torch
 
 from ris_core.artifacts import disk_error, write_json
-from ris_core.backbone import COLOUR, BackboneSpec, save_weights
-from ris_core.device import choose_bf16, choose_device, device_faults, threads
+from ris_core.backbone import COLOUR, RANDOM, BackboneSpec, build_backbone, save_weights
+from ris_core.device import choose_device, is_out_of_memory, threads
+from ris_core.distributed import ALONE
 from ris_core.errors import CheckpointError, CorpusError, SuiteError
 from ris_core.recipe import DinoRecipe
 from ris_core.records import Tiles
 from ris_core.schedules import make_schedules
-from ris_core.training_loop import TrainingLoop, write_log
+from ris_core.tile_batches import TileBatches
+from ris_core.training_log import write_log
+from ris_core.training_loop import TrainingLoop
+from ris_core.training_options import DEFAULT_OPTIONS
+from ris_core.training_options import TrainOptions as TrainOptions
 from ris_core.training_state import STATE, TrainingState, training_key
 
 MODEL = "model.safetensors"
 RECIPE = "recipe.json"
-
-
-@dataclasses.dataclass(frozen=True)
-class TrainOptions:
-    """How a training runs; none of it changes what it means.
-
-    Attributes:
-        device: ``"auto"`` (CUDA where it is there), ``"cpu"``, ``"cuda"`` or ``"cuda:1"``.
-        precision: ``"fp32"``, ``"bf16"`` (autocast: weights stay float32), or ``"auto"``: bf16 on CUDA and on CPUs that
-            have it in hardware.
-        threads: PyTorch's threads on the CPU; None = as they are set.
-        checkpoint_s: Seconds between two savings of the state within an epoch; the end of an epoch saves it too.
-        progress: Whether a progress line goes to stderr.
-    """
-
-    device: str = "auto"
-    precision: str = "auto"
-    threads: int | None = None
-    checkpoint_s: float = 300.0
-    progress: bool = False
-
-    def faults(self) -> list[str]:
-        """Everything that is impossible about these options on this machine, one sentence a fault."""
-        faults = device_faults(self.device, self.precision, self.threads)
-        if not self.checkpoint_s > 0:
-            faults.append(f"checkpoint_s = {self.checkpoint_s} must be above 0; {math.inf} = never.")
-        return faults
-
-
-DEFAULT_OPTIONS = TrainOptions()
+_TRIAL_STEPS = 2  # the second has the optimiser's moments beside everything else
 
 
 def train_dino(
-    tiles: Tiles, spec: BackboneSpec, recipe: DinoRecipe, out: Path, *, options: TrainOptions = DEFAULT_OPTIONS
+    tiles: Tiles,
+    spec: BackboneSpec,
+    recipe: DinoRecipe,
+    out: Path,
+    *,
+    rows: np.ndarray | None = None,
+    options: TrainOptions = DEFAULT_OPTIONS,
 ) -> Path:
     """Train a backbone on tiles without their labels, and leave the teacher's weights in a folder.
 
     A training that was cut off goes on from the state in ``out``; on the CPU its curve is that of one that was not.
     The state is removed at the end. A folder that holds this very training, finished, is left as it is.
+
+    Where several processes train together, all of them call this, with the same arguments but for ``options.ranks``;
+    ``out`` is one folder that all of them see.
 
     Args:
         tiles: What to train on; read batch by batch, so their pixels may be memory-mapped.
@@ -65,7 +51,9 @@ def train_dino(
         recipe: What to do.
         out: Folder for ``model.safetensors``, ``log.txt`` (one JSON object an epoch: DINO's keys ``train_loss``,
             ``train_lr``, ``train_wd``, ``epoch``; and ``teacher_entropy``, ``kl`` (nats), ``images_per_s``,
-            ``epoch_s``, ``collapse``) and ``recipe.json``.
+            ``epoch_s``, ``flops_per_image``, ``mfu``, ``collapse``, ``probe_s`` and what the probe found) and
+            ``recipe.json``.
+        rows: Which of the tiles; None = all.
         options: Device, precision, progress.
 
     Returns:
@@ -81,40 +69,121 @@ def train_dino(
         Caron et al. 2021, arXiv:2104.14294. Differs from the thesis: tiles are reshuffled every epoch, and crops
         are made in batches (see `make_crops`).
     """
-    _refuse_impossible(tiles, spec, recipe, options)
-    key = training_key(tiles, spec, recipe)
+    rows = np.arange(len(tiles)) if rows is None else rows
+    refuse_training(tiles, rows, spec, recipe, options)
+    training = _Training(tiles, rows, spec, recipe, out, options)
+    key = training_key(tiles, rows, spec, recipe)
     if _is_finished(out, key):
         return out / MODEL
-    device = choose_device(options.device)
+    device = training.device
     with threads(options.threads), torch.random.fork_rng(devices=[device] if device.type == "cuda" else []):
-        torch.manual_seed(recipe.seed)
-        state = TrainingState.start(key, spec, recipe, device)
-        _refuse_crops(state, recipe)
-        if (out / STATE).exists():
-            state.resume(out)
-        try:
-            out.mkdir(parents=True, exist_ok=True)
-        except OSError as error:
-            raise disk_error(out, error) from error
-        loop = TrainingLoop(
-            tiles=tiles,
-            recipe=recipe,
-            state=state,
-            schedules=make_schedules(recipe, len(tiles) // recipe.batch),
-            out=out,
-            use_bf16=choose_bf16(options.precision, device),
-            checkpoint_s=options.checkpoint_s,
-            progress=options.progress,
-        )
-        try:
-            loop.run()
-        except torch.cuda.OutOfMemoryError as error:
+        shortage = training.run(key)
+        if shortage is not None:
             raise SuiteError(
-                f"batch = {recipe.batch} does not fit into the memory of {device} ({str(error).partition('.')[0]}). "
-                f"Set batch = {max(recipe.batch // 2, 2)}, which scales the learning rate along."
-            ) from error
-    _finish(state, spec, recipe, out)
-    return out / MODEL
+                f"batch = {recipe.batch} does not fit into the memory of {device} ({shortage}). {training.remedy()}"
+            )
+    return options.ranks.agree(out / MODEL)  # for which the first process still writes
+
+
+def refuse_training(
+    tiles: Tiles, rows: np.ndarray, spec: BackboneSpec, recipe: DinoRecipe, options: TrainOptions = DEFAULT_OPTIONS
+) -> None:
+    """Raise what is known to be impossible about a training before anything is built; see `train_dino`.
+
+    Raises:
+        SuiteError: If recipe or options have faults, or the crops do not fit the network.
+        CorpusError: If the tiles are fewer than a batch or smaller than a crop.
+    """
+    faults = recipe.faults()
+    if spec.model == COLOUR:
+        faults.append(f"model = {COLOUR!r} has no weights to train; choose a timm model")
+    if faults:
+        raise SuiteError("the DINO recipe cannot be run: " + "; ".join(faults) + ". Correct these keys.")
+    if options.faults():
+        raise SuiteError("training: " + " ".join(options.faults()))
+    options.ranks.part(recipe.batch)
+    if len(rows) < recipe.batch:
+        raise CorpusError(
+            f"{len(rows)} tiles are fewer than one batch of {recipe.batch}. Set batch = {max(len(rows), 2)} or less, "
+            "or cut more tiles (smaller tile_px, overlapping stride_px, lower min_coverage)."
+        )
+    refuse_crops(spec, recipe, tiles.size_px)
+
+
+@dataclasses.dataclass(frozen=True, eq=False)
+class _Training:
+    """A training as it was asked for; see `train_dino`."""
+
+    tiles: Tiles
+    rows: np.ndarray
+    spec: BackboneSpec
+    recipe: DinoRecipe
+    out: Path
+    options: TrainOptions
+
+    @property
+    def device(self) -> torch.device:
+        return choose_device(self.options.ranks.device(self.options.device))
+
+    def run(self, key: str) -> str | None:
+        """Train to the end; or what is said where memory is too small, with nothing of the training left in it."""
+        try:
+            state = self._start(key, self.recipe)
+            if (self.out / STATE).exists():
+                state.resume(self.out)
+            try:
+                self.out.mkdir(parents=True, exist_ok=True)
+            except OSError as error:
+                raise disk_error(self.out, error) from error
+            self._loop(state, self.recipe, self.options).run()
+        except (RuntimeError, MemoryError) as error:
+            if not is_out_of_memory(error):
+                raise
+            return str(error).partition(".")[0]
+        if self.options.ranks.is_first:
+            _finish(state, self.spec, self.recipe, self.out)
+        return None
+
+    def remedy(self) -> str:
+        """Which batch fits, found by trying halves of it for two steps each."""
+        size = self.options.ranks.size
+        share = self.recipe.batch // size // 2
+        while share * size >= 2:
+            smaller = dataclasses.replace(self.recipe, batch=share * size)
+            if self._fits(smaller):
+                return (
+                    f"Set batch = {smaller.batch}, which was tried and fits; the learning rate scales along, "
+                    f"from {self.recipe.peak_lr:g} to {smaller.peak_lr:g}."
+                )
+            share //= 2
+        return "No smaller batch fits either: choose a smaller network, fewer or smaller crops, or a smaller out_dim."
+
+    def _fits(self, recipe: DinoRecipe) -> bool:
+        """Whether this process' share of that recipe's batch does, by itself and not compiled, which takes more."""
+        alone = dataclasses.replace(recipe, batch=recipe.batch // self.options.ranks.size)
+        options = dataclasses.replace(self.options, compile="off", ranks=ALONE)
+        if self.device.type == "cuda":
+            torch.cuda.empty_cache()
+        try:
+            state = self._start("", alone)
+            loop = self._loop(state, alone, options)
+            for pixels in itertools.islice(loop.batches.read(0, 0, self.device), _TRIAL_STEPS):
+                loop.train_step(pixels)
+                state.step += 1
+        except (RuntimeError, MemoryError) as error:
+            if not is_out_of_memory(error):
+                raise
+            return False
+        return True
+
+    def _start(self, key: str, recipe: DinoRecipe) -> TrainingState:
+        torch.manual_seed(recipe.seed)
+        return TrainingState.start(key, self.spec, recipe, self.device)
+
+    def _loop(self, state: TrainingState, recipe: DinoRecipe, options: TrainOptions) -> TrainingLoop:
+        part = options.ranks.part(recipe.batch)
+        batches = TileBatches(self.tiles.pixels, self.rows, recipe.batch, recipe.seed, part)
+        return TrainingLoop(batches, recipe, state, make_schedules(recipe, batches.steps), self.out, options)
 
 
 def _is_finished(out: Path, key: str) -> bool:
@@ -144,41 +213,31 @@ def _finish(state: TrainingState, spec: BackboneSpec, recipe: DinoRecipe, out: P
     (out / STATE).unlink(missing_ok=True)
 
 
-def _refuse_impossible(tiles: Tiles, spec: BackboneSpec, recipe: DinoRecipe, options: TrainOptions) -> None:
-    """Raise what can be known without building anything."""
-    faults = recipe.faults()
-    if spec.model == COLOUR:
-        faults.append(f"model = {COLOUR!r} has no weights to train; choose a timm model")
-    if faults:
-        raise SuiteError("the DINO recipe cannot be run: " + "; ".join(faults) + ". Correct these keys.")
-    if options.faults():
-        raise SuiteError("training: " + " ".join(options.faults()))
-    if len(tiles) < recipe.batch:
-        raise CorpusError(
-            f"{len(tiles)} tiles are fewer than one batch of {recipe.batch}. Set batch = {max(len(tiles), 2)} or less, "
-            "or cut more tiles (smaller tile_px, overlapping stride_px, lower min_coverage)."
-        )
+def refuse_crops(spec: BackboneSpec, recipe: DinoRecipe, size_px: int) -> None:
+    """Raise if tiles of that size have no crops such as the recipe wants, or the network takes no such crops.
+
+    Nothing is read or computed: shapes alone pass through a network without weights.
+
+    Raises:
+        CorpusError: If the tiles are smaller than a crop.
+        SuiteError: If the network cannot take a crop's size.
+    """
     largest_px = max(recipe.global_px, recipe.local_px if recipe.local_crops else 0)
-    if tiles.size_px < largest_px:
+    if size_px < largest_px:
         raise CorpusError(
-            f"tiles of {tiles.size_px} px are smaller than crops of {largest_px} px. Set global_px = {tiles.size_px} "
-            "or less and local_px to about half of it, or store larger tiles (tile_px, stored_px)."
+            f"tiles of {size_px} px are smaller than crops of {largest_px} px. Set global_px = {size_px} or less and "
+            "local_px to about half of it, or store larger tiles (tile_px, stored_px)."
         )
-
-
-def _refuse_crops(state: TrainingState, recipe: DinoRecipe) -> None:
-    """Raise if the network cannot take crops of the recipe's sizes: one image of each is passed through."""
-    backbone = state.teacher.backbone
-    backbone.eval()
+    with torch.device("meta"):
+        backbone = build_backbone(dataclasses.replace(spec, weights=RANDOM)).eval()
     for name in ("global_px", "local_px") if recipe.local_crops else ("global_px",):
         side_px = getattr(recipe, name)
         try:
             with torch.no_grad():
-                backbone(torch.zeros(1, 3, side_px, side_px, device=state.sums.device))
+                backbone(torch.empty(1, 3, side_px, side_px, device="meta"))
         except (AssertionError, RuntimeError, ValueError, CorpusError) as error:
             raise SuiteError(
-                f"{name} = {side_px}: {backbone.spec.model} takes no crop of that size ({str(error).rstrip('.')}). "
+                f"{name} = {side_px}: {spec.model} takes no crop of that size ({str(error).rstrip('.')}). "
                 "Choose a multiple of the patch size; a network of one fixed size cannot take local crops: "
                 "set local_crops = 0 and global_px to that size."
             ) from error
-    backbone.train()

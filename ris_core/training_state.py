@@ -23,12 +23,12 @@ SUMS = ("loss", "teacher_entropy", "kl")
 _KEY_TILES = 16  # evenly spaced tiles whose pixels enter a training's key
 
 
-def training_key(tiles: Tiles, spec: BackboneSpec, recipe: DinoRecipe) -> str:
-    """Identity of a training: 16 hexadecimal digits that change with the recipe, the backbone or the tiles."""
+def training_key(tiles: Tiles, rows: np.ndarray, spec: BackboneSpec, recipe: DinoRecipe) -> str:
+    """Identity of a training: 16 hexadecimal digits that change with recipe, backbone, or the tiles of ``rows``."""
     parameters = [dataclasses.asdict(spec), dataclasses.asdict(recipe), tiles.size_px]
-    digest = hashlib.sha256(json.dumps(parameters, sort_keys=True, default=str).encode() + tiles.ids.tobytes())
-    for row in np.linspace(0, len(tiles) - 1, min(len(tiles), _KEY_TILES)).astype(int):
-        digest.update(tiles.pixels[row].tobytes())
+    digest = hashlib.sha256(json.dumps(parameters, sort_keys=True, default=str).encode() + tiles.ids[rows].tobytes())
+    for place in np.linspace(0, len(rows) - 1, min(len(rows), _KEY_TILES)).astype(int):
+        digest.update(tiles.pixels[rows[place]].tobytes())
     return digest.hexdigest()[:16]
 
 

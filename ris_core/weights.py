@@ -29,8 +29,8 @@ def load_weights(module: nn.Module, path: Path) -> None:
     Args:
         module: A timm network, or a `Backbone` around one.
         path: ``.safetensors``, or a file of ``torch.save``, read without unpickling code. Of a DINO training
-            checkpoint the teacher is taken. Wrapper prefixes (``module.``, ``backbone.``) are removed, and the
-            ``head.`` of DINO or of a classifier is dropped where the network has none.
+            checkpoint the teacher is taken. Wrapper prefixes (``module.``, ``backbone.``) are removed, and the head
+            of DINO or of a classifier is dropped where the network has none.
 
     Raises:
         CheckpointError: If the file is missing, damaged, or no checkpoint; or if one weight is missing, unknown or
@@ -39,9 +39,22 @@ def load_weights(module: nn.Module, path: Path) -> None:
     Source:
         ``load_pretrained_weights`` of the DINO repository. Differs: strict.
     """
+    _network(module).load_state_dict(read_weights(module, path))
+
+
+def read_weights(module: nn.Module, path: Path) -> dict[str, torch.Tensor]:
+    """The weights of a checkpoint under the network's names, all of them and of its shapes; see `load_weights`.
+
+    Args:
+        module: The network, which is left as it is; it may be on the meta device.
+        path: See `load_weights`.
+
+    Raises:
+        CheckpointError: See `load_weights`.
+    """
     network = _network(module)
     own = network.state_dict()
-    found = _unwrap(_read_state(path), own, path)
+    found = _unwrap(_read_state(path), own, _heads(network), path)
     faults = []
     missing = [name for name in own if name not in found]
     if missing:
@@ -58,7 +71,7 @@ def load_weights(module: nn.Module, path: Path) -> None:
             f"{path}: does not fit the network. Weights {'; '.join(faults)}. "
             "Set model and arch (img_size, patch_size, embed_dim, depth) to those that the file was trained with."
         )
-    network.load_state_dict(found)
+    return found
 
 
 def save_weights(module: nn.Module, path: Path) -> None:
@@ -106,20 +119,31 @@ def _read_state(path: Path) -> dict[str, torch.Tensor]:
         if isinstance(content, dict) and isinstance(content.get(key), dict):
             content = content[key]
             break
-    if not isinstance(content, dict) or not all(isinstance(w, torch.Tensor) for w in content.values()):
+    is_state = isinstance(content, dict) and all(
+        isinstance(name, str) and isinstance(weight, torch.Tensor) for name, weight in content.items()
+    )
+    if not is_state:
         keys = f"keys {_listed([str(k) for k in content])}" if isinstance(content, dict) else type(content).__name__
         raise CheckpointError(f"{path}: no weights by name in it, but {keys}. Give a file of a state_dict.")
     return content
 
 
-def _unwrap(state: Mapping[str, torch.Tensor], own: Mapping[str, torch.Tensor], path: Path) -> dict[str, torch.Tensor]:
+def _heads(network: nn.Module) -> tuple[str, ...]:
+    """Beginnings of the names of heads: DINO's, and those of the network's classifiers, which timm knows."""
+    classifiers = getattr(network, "pretrained_cfg", {}).get("classifier") or ()
+    return "head.", *(f"{name}." for name in ([classifiers] if isinstance(classifiers, str) else classifiers))
+
+
+def _unwrap(
+    state: Mapping[str, torch.Tensor], own: Mapping[str, torch.Tensor], heads: tuple[str, ...], path: Path
+) -> dict[str, torch.Tensor]:
     """The weights under the network's names, without the head that the network does not have."""
     found: dict[str, torch.Tensor] = {}
     for full_name, weight in state.items():
         name = full_name
         while name not in own and name.startswith(_WRAPPERS):
             name = name.partition(".")[2]
-        if name.startswith("head.") and name not in own:
+        if name.startswith(heads) and name not in own:
             continue
         if name in found:
             raise CheckpointError(f"{path}: holds {name} twice, the second time as {full_name}. Give one network.")

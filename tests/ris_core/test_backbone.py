@@ -7,7 +7,7 @@ import timm
 import torch
 from torch import nn
 
-from ris_core.backbone import Backbone, BackboneSpec, build_backbone, count_flops
+from ris_core.backbone import Backbone, BackboneSpec, build_backbone, refuse_tiles
 from ris_core.errors import CheckpointError, CorpusError
 
 SMALL = {"img_size": 32, "patch_size": 8, "embed_dim": 24, "depth": 2, "num_heads": 3}
@@ -34,15 +34,21 @@ def test_class_token_is_that_of_plain_timm() -> None:
     assert backbone.parameters_count == sum(p.numel() for p in plain.parameters())
 
 
-def test_pools_are_those_of_the_tokens() -> None:
-    backbone = build_backbone(SPEC)
+@pytest.mark.parametrize("registers", [0, 4])
+def test_pools_are_those_of_the_tokens(registers: int) -> None:
+    spec = dataclasses.replace(SPEC, arch={**SMALL, "reg_tokens": registers})
     with torch.inference_mode():
-        tokens = backbone.eval().network.forward_features(images()).numpy()  # (3, 1 + 16, 24)
-    patches = tokens[:, 1:]
+        tokens = build_backbone(spec).eval().network.forward_features(images()).numpy()
+    assert tokens.shape == (3, 1 + registers + 16, 24)
+    patches = tokens[:, 1 + registers :].astype(np.float64)
     gem = (np.maximum(patches, 1e-6) ** 4).mean(axis=1) ** 0.25
-    expected = {"mean": patches.mean(axis=1), "cls_gem": np.concatenate([tokens[:, 0], gem], axis=1)}
+    expected = {
+        "cls": tokens[:, 0],
+        "mean": patches.mean(axis=1),
+        "cls_gem": np.concatenate([tokens[:, 0], gem], axis=1),
+    }
     for pool, values in expected.items():
-        pooled = build_backbone(dataclasses.replace(SPEC, pool=pool))
+        pooled = build_backbone(dataclasses.replace(spec, pool=pool))
         np.testing.assert_allclose(features_of(pooled).numpy(), values, atol=1e-5)
         assert pooled.d == values.shape[1]
 
@@ -74,6 +80,39 @@ def test_network_without_class_token_gives_its_pooled_map(model: str, pool: str,
             torch.testing.assert_close(features, backbone.network(images(224)))
         else:
             torch.testing.assert_close(features, backbone.network.forward_features(images(224)).mean(dim=(2, 3)))
+
+
+def test_patch_tokens_without_class_token_are_averaged() -> None:
+    arch = {**SMALL, "class_token": False, "global_pool": "avg"}
+    backbone = build_backbone(BackboneSpec(arch=arch, preprocess="native", pool="mean"))
+    with torch.inference_mode():
+        tokens = backbone.eval().network.forward_features(images()).numpy()  # (3, 16, 24)
+    np.testing.assert_allclose(features_of(backbone).numpy(), tokens.mean(axis=1), atol=1e-5)
+    with pytest.raises(CheckpointError, match="'cls_gem' needs a class token"):
+        build_backbone(BackboneSpec(arch=arch, preprocess="native", pool="cls_gem"))
+
+
+@pytest.mark.parametrize(
+    ("model", "patch_px"),
+    [
+        ("vit_tiny_patch16_224", 16),
+        ("xcit_nano_12_p16_224", 16),  # says a number, not a pair
+        ("vit_tiny_r_s16_p8_224", 32),  # 8 x 8 of the map of a small ResNet
+        ("resnet18", None),
+    ],
+)
+def test_patches_are_counted_in_pixels_of_the_input(model: str, patch_px: int | None) -> None:
+    with torch.device("meta"):
+        assert build_backbone(BackboneSpec(model)).patch_px == patch_px
+
+
+def test_tiles_of_a_size_that_the_network_refuses_are_told_without_weights() -> None:
+    refuse_tiles(SPEC, 64)
+    refuse_tiles(BackboneSpec("mixer_s32_224", preprocess="resize224"), 64)
+    with pytest.raises(CorpusError, match="36 x 36 px do not divide into the 8 px patches"):
+        refuse_tiles(SPEC, 36)
+    with pytest.raises(CorpusError, match=r"takes no images of 64 px, .*'native' makes of tiles of 64 px.*'resize224'"):
+        refuse_tiles(BackboneSpec("mixer_s32_224", preprocess="native"), 64)
 
 
 def test_channels_last_map_is_averaged_over_space() -> None:
@@ -184,14 +223,3 @@ def test_pretrained_with_other_statistics_warns(monkeypatch: pytest.MonkeyPatch)
         build_backbone(spec)
     with pytest.raises(CheckpointError):  # and no warning, which would be an error
         build_backbone(dataclasses.replace(spec, preprocess="thesis_half"))
-
-
-def test_flops_of_a_transformer_are_those_of_its_formula() -> None:
-    d, depth, patches = 24, 2, 16
-    tokens = patches + 1
-    embedding = 2 * patches * 3 * 8 * 8 * d
-    block = 2 * tokens * d * 12 * d + 2 * 2 * tokens * tokens * d  # projections and MLP; scores and weighted sum
-    backbone = build_backbone(SPEC)
-    assert count_flops(backbone, 32) == embedding + depth * block
-    assert backbone.training
-    assert count_flops(build_backbone(BackboneSpec("colour")), 32) == 0

@@ -1,6 +1,8 @@
 import dataclasses
 import errno
+import json
 import os
+import time
 from pathlib import Path
 
 import numpy as np
@@ -8,7 +10,7 @@ import pandas as pd
 import pytest
 import torch
 
-import ris_core.features
+import ris_core.feature_batches
 from ris_core.backbone import Backbone, BackboneSpec, build_backbone
 from ris_core.errors import ArtifactError, CheckpointError, CorpusError, SuiteError
 from ris_core.features import ExtractOptions, extract_features
@@ -43,19 +45,25 @@ def test_batches_and_shards_do_not_matter() -> None:
         np.testing.assert_allclose(extract_features(tiles, SPEC, options=options).values, one, atol=1e-5)
 
 
-def test_at_most_a_batch_of_images_is_in_memory(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    np.save(tmp_path / "pixels.npy", tiles_of().pixels)
-    mapped = Tiles(np.load(tmp_path / "pixels.npy", mmap_mode="r"), tiles_of().table)
-    seen: list[int] = []
+def test_tiles_are_read_two_batches_ahead_and_no_further(monkeypatch: pytest.MonkeyPatch) -> None:
+    read, seen, ahead = [], [], []
 
-    def watched(pixels: np.ndarray, name: str, device: torch.device) -> torch.Tensor:
-        assert isinstance(pixels, np.memmap)  # not read before it is prepared
+    class Watched(np.ndarray):
+        def take(self, rows: np.ndarray, **arguments: object) -> np.ndarray:
+            read.append(len(rows))
+            return np.asarray(self).take(rows, **arguments)
+
+    def watched(pixels: torch.Tensor, name: str, device: torch.device) -> torch.Tensor:
+        time.sleep(0.01)  # let the reader run ahead
+        ahead.append(len(read) - len(seen))
         seen.append(len(pixels))
         return prepare(pixels, name, device)
 
-    monkeypatch.setattr(ris_core.features, "prepare", watched)
-    extract_features(mapped, SPEC, options=OPTIONS)
-    assert seen == [4, 4, 2] * 3 + [4, 3]
+    monkeypatch.setattr(ris_core.feature_batches, "prepare", watched)
+    tiles = Tiles(tiles_of().pixels.view(Watched), tiles_of().table)
+    extract_features(tiles, SPEC, options=OPTIONS)
+    assert seen == read == [4, 4, 2] * 3 + [4, 3]
+    assert max(ahead) == 3  # this one and two further ones
 
 
 def test_colour_features_are_those_of_numpy() -> None:
@@ -232,9 +240,9 @@ def test_full_memory_names_the_batch(monkeypatch: pytest.MonkeyPatch) -> None:
     def exhausted(self: Backbone, images: torch.Tensor) -> torch.Tensor:
         raise torch.cuda.OutOfMemoryError
 
-    monkeypatch.setattr(Backbone, "forward", exhausted)
+    monkeypatch.setattr(Counting, "forward", exhausted)
     with pytest.raises(SuiteError, match="batch = 4 exceeds the memory of cpu"):
-        extract_features(tiles_of(), SPEC, options=OPTIONS)
+        extract_features(tiles_of(), counting(), options=OPTIONS)
 
 
 def test_full_disk_is_told_before_the_work(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
@@ -251,7 +259,7 @@ def test_full_disk_is_told_before_the_work(tmp_path: Path, monkeypatch: pytest.M
 def test_progress_goes_to_stderr_on_demand(capfd: pytest.CaptureFixture[str]) -> None:
     extract_features(tiles_of(), SPEC, options=OPTIONS)
     assert capfd.readouterr() == ("", "")
-    extract_features(tiles_of(), SPEC, options=dataclasses.replace(OPTIONS, progress=True))
+    extract_features(tiles_of(), SPEC, options=OPTIONS, progress=True)
     output = capfd.readouterr()
     assert output.out == ""
     assert "37/37" in output.err
@@ -265,3 +273,12 @@ def test_gpu_gives_the_features_of_the_cpu() -> None:
     for precision, atol in (("fp32", 0.02), ("bf16", 0.1)):
         options = dataclasses.replace(OPTIONS, device="cuda", precision=precision)
         np.testing.assert_allclose(extract_features(tiles_of(), spec, options=options).values, cpu, atol=atol)
+
+
+@pytest.mark.parametrize("rows", [None, "x", True, 10.0, -10, 13, 38])
+def test_rows_that_no_run_writes_are_not_believed(tmp_path: Path, rows: object) -> None:
+    first = extract_features(tiles_of(), SPEC, out=tmp_path, options=OPTIONS).values.copy()
+    content = json.loads((tmp_path / "progress.json").read_text())
+    (tmp_path / "progress.json").write_text(json.dumps(content | {"rows": rows}))
+    np.lib.format.open_memmap(tmp_path / "features.npy", mode="r+")[:] = 0
+    np.testing.assert_array_equal(extract_features(tiles_of(), SPEC, out=tmp_path, options=OPTIONS).values, first)

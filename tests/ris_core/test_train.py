@@ -33,7 +33,7 @@ def some_tiles(n: int = 14, size_px: int = 20) -> Tiles:
 
 
 def curve(out) -> list[dict]:
-    clocks = ("images_per_s", "epoch_s")
+    clocks = ("images_per_s", "epoch_s", "mfu", "probe_s")
     records = [json.loads(line) for line in (out / "log.txt").read_text().splitlines()]
     return [{key: value for key, value in record.items() if key not in clocks} for record in records]
 
@@ -145,20 +145,109 @@ def test_diverged_training_stops_and_keeps_the_last_good_state(tmp_path, monkeyp
     with monkeypatch.context() as patch:
         patch.setattr(training_loop, "make_crops", crops)
         with pytest.raises(
-            CheckpointError, match=r"in epoch 2, by step \d of 3, the loss is nan.*end of epoch 1 is kept"
+            CheckpointError,
+            match=r"in epoch 2, by step \d of 3, the loss is nan.*state is kept in training\.pt",
         ):
             train_dino(some_tiles(), SPEC, RECIPE, tmp_path / "cut", options=TrainOptions(checkpoint_s=1e-9))
     train_dino(some_tiles(), SPEC, RECIPE, tmp_path / "cut")
     assert curve(tmp_path / "cut") == curve(tmp_path / "whole")
 
 
-def test_out_of_memory_names_a_smaller_batch(tmp_path, monkeypatch):
-    def full(self, pixels):
-        raise torch.cuda.OutOfMemoryError("CUDA out of memory. Tried to allocate 20.00 MiB.")
+OUT_OF_MEMORY = [
+    torch.OutOfMemoryError("CUDA out of memory. Tried to allocate 20.00 MiB."),
+    RuntimeError("[enforce fail at alloc_cpu.cpp:124] err == 0. DefaultCPUAllocator: can't allocate memory: you tried"),
+    MemoryError("Unable to allocate 9.00 GiB"),
+]
 
-    monkeypatch.setattr(TrainingLoop, "train_step", full)
-    with pytest.raises(SuiteError, match=r"batch = 4 does not fit .*Set batch = 2"):
+
+def fill_memory(monkeypatch, error: Exception, largest: int, first_step: int = 0) -> list[int]:
+    """From that step on, let memory hold no batch above ``largest``; the batches that were tried."""
+    real, tried = TrainingLoop.train_step, []
+
+    def step(self, pixels):
+        tried.append(len(pixels))
+        if len(pixels) > largest and self.state.step >= first_step:
+            raise error
+        return real(self, pixels)
+
+    monkeypatch.setattr(TrainingLoop, "train_step", step)
+    return tried
+
+
+@pytest.mark.parametrize("error", OUT_OF_MEMORY)
+def test_out_of_memory_names_the_largest_half_that_fits(tmp_path, monkeypatch, error):
+    recipe = dataclasses.replace(RECIPE, batch=12, base_lr=0.128)
+    tried = fill_memory(monkeypatch, error, largest=3, first_step=1)
+    with pytest.raises(
+        SuiteError, match=r"batch = 12 does not fit into the memory of cpu.*Set batch = 3, .*from 0\.006 to 0\.0015\.$"
+    ):
+        train_dino(some_tiles(25), SPEC, recipe, tmp_path)
+    assert tried == [12, 12, 6, 6, 3, 3]
+    assert [path.name for path in tmp_path.iterdir()] == []
+
+
+def test_out_of_memory_at_every_batch_says_so(tmp_path, monkeypatch):
+    fill_memory(monkeypatch, MemoryError(), largest=0)
+    with pytest.raises(SuiteError, match=r"batch = 4 does not fit.*No smaller batch fits either"):
         train_dino(some_tiles(), SPEC, RECIPE, tmp_path)
+
+
+def test_other_errors_of_a_step_are_not_taken_for_a_lack_of_memory(tmp_path, monkeypatch):
+    fill_memory(monkeypatch, RuntimeError("mat1 and mat2 shapes cannot be multiplied"), largest=0)
+    with pytest.raises(RuntimeError, match="shapes cannot be multiplied"):
+        train_dino(some_tiles(), SPEC, RECIPE, tmp_path)
+
+
+def test_training_on_some_rows_is_training_on_those_tiles(tmp_path):
+    rows = np.array([1, 3, 4, 5, 7, 8, 9, 12, 13])
+    train_dino(some_tiles(), SPEC, RECIPE, tmp_path / "rows", rows=rows)
+    train_dino(some_tiles()[rows], SPEC, RECIPE, tmp_path / "tiles")
+    assert curve(tmp_path / "rows") == curve(tmp_path / "tiles")
+    with pytest.raises(CorpusError, match="3 tiles are fewer than one batch of 4"):
+        train_dino(some_tiles(), SPEC, RECIPE, tmp_path / "few", rows=rows[:3])
+
+
+@pytest.mark.parametrize(("probe_every", "probed"), [(1, [0, 1, 2]), (2, [1, 2]), (5, [2])])
+def test_probe_sees_the_teacher_and_fills_the_log(tmp_path, probe_every, probed):
+    seen = []
+
+    def probe(backbone):
+        assert not backbone.training
+        images = torch.ones(1, 3, 16, 16)
+        with torch.no_grad():
+            seen.append(backbone(images))
+        torch.rand(3)  # draws of its own play no part in the training
+        return {"knn_10": np.float32(len(seen))}
+
+    options = TrainOptions(probe=probe, probe_every=probe_every)
+    path = train_dino(some_tiles(), SPEC, RECIPE, tmp_path / "probed", options=options)
+    records = [json.loads(line) for line in (path.parent / "log.txt").read_text().splitlines()]
+    assert [record["epoch"] for record in records if "knn_10" in record] == probed
+    assert [record["knn_10"] for record in records if "knn_10" in record] == list(range(1, len(probed) + 1))
+    assert all(record["probe_s"] > 0 for record in records if "knn_10" in record)
+    last = build_backbone(dataclasses.replace(SPEC, weights=str(path))).eval()
+    assert torch.equal(seen[-1], last(torch.ones(1, 3, 16, 16)))
+    train_dino(some_tiles(), SPEC, RECIPE, tmp_path / "alone")
+    alone = curve(tmp_path / "alone")
+    assert [{name: r[name] for name in alone[0]} for r in curve(tmp_path / "probed")] == alone
+
+
+def test_compiling_is_for_gpus_unless_asked_for(tmp_path, monkeypatch):
+    compiled = []
+    monkeypatch.setattr(torch.nn.Module, "compile", lambda module: compiled.append(type(module).__name__))
+    train_dino(some_tiles(), SPEC, RECIPE, tmp_path / "auto")
+    assert compiled == []
+    assert TrainOptions().compiles_on(torch.device("cuda"))
+    assert not TrainOptions(compile="off").compiles_on(torch.device("cuda"))
+    train_dino(some_tiles(), SPEC, RECIPE, tmp_path / "on", options=TrainOptions(compile="on"))
+    assert sorted(compiled) == ["DinoLoss", "DinoNetwork", "DinoNetwork"]
+    assert curve(tmp_path / "on") == curve(tmp_path / "auto")
+
+
+def test_impossible_options_are_told_together():
+    faults = TrainOptions(compile="yes", checkpoint_s=0, probe_every=0, threads=0).faults()
+    assert len(faults) == 4
+    assert "compile = 'yes' is unknown; known: auto, on, off." in faults
 
 
 @pytest.mark.parametrize(

@@ -12,6 +12,7 @@ from ris_core.records import Tiles
 from ris_core.training_state import STATE, TrainingState, training_key
 
 SPEC = BackboneSpec("vit_tiny_patch16_224", {"img_size": 16, "embed_dim": 16, "depth": 1, "num_heads": 2})
+ROWS = np.arange(5)
 RECIPE = DinoRecipe(out_dim=8, hidden_dim=8, bottleneck_dim=4)
 
 
@@ -26,14 +27,15 @@ def some_tiles(seed: int = 0, first_id: int = 0) -> Tiles:
 
 def test_key_changes_with_recipe_backbone_and_tiles():
     keys = [
-        training_key(some_tiles(), SPEC, RECIPE),
-        training_key(some_tiles(), SPEC, dataclasses.replace(RECIPE, epochs=99)),
-        training_key(some_tiles(), dataclasses.replace(SPEC, arch={**SPEC.arch, "depth": 2}), RECIPE),
-        training_key(some_tiles(seed=1), SPEC, RECIPE),
-        training_key(some_tiles(first_id=1), SPEC, RECIPE),
+        training_key(some_tiles(), ROWS, SPEC, RECIPE),
+        training_key(some_tiles(), ROWS, SPEC, dataclasses.replace(RECIPE, epochs=99)),
+        training_key(some_tiles(), ROWS, dataclasses.replace(SPEC, arch={**SPEC.arch, "depth": 2}), RECIPE),
+        training_key(some_tiles(seed=1), ROWS, SPEC, RECIPE),
+        training_key(some_tiles(first_id=1), ROWS, SPEC, RECIPE),
+        training_key(some_tiles(), ROWS[1:], SPEC, RECIPE),
     ]
     assert len(set(keys)) == len(keys)
-    assert training_key(some_tiles(), SPEC, RECIPE) == keys[0]
+    assert training_key(some_tiles(), ROWS, SPEC, RECIPE) == keys[0]
 
 
 def test_state_comes_back_as_it_was(tmp_path):

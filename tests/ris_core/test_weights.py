@@ -74,6 +74,47 @@ def test_wrapper_prefixes_and_classifier_are_removed(tmp_path: Path, prefix: str
     assert_same_weights(loaded, trained)
 
 
+@pytest.mark.parametrize(
+    ("model", "arch", "classifiers"),
+    [
+        ("deit_tiny_distilled_patch16_224", ARCH, ("head", "head_dist")),
+        ("resnet18", {}, ("fc",)),
+    ],
+)
+def test_classifier_of_a_supervised_network_is_dropped(tmp_path: Path, model: str, arch: dict, classifiers) -> None:
+    trained = build_backbone(BackboneSpec(model, arch, seed=1))
+    state = dict(trained.network.state_dict())
+    for name in classifiers:
+        state |= {f"{name}.weight": torch.ones(10, 24), f"{name}.bias": torch.ones(10)}
+    torch.save({"model": state}, tmp_path / "supervised.pth")  # as DeiT's files have it
+    loaded = build_backbone(BackboneSpec(model, arch, weights=str(tmp_path / "supervised.pth")))
+    assert_same_weights(loaded, trained)
+
+
+def test_weights_of_one_size_serve_tiles_of_another(tmp_path: Path) -> None:
+    """The positions of a file stay as they are, and are interpolated when tiles of another size come."""
+    trained, path = network(seed=1), tmp_path / "model.safetensors"
+    save_weights(trained, path)
+    loaded = network()
+    load_weights(loaded, path)
+    plain = timm.create_model(
+        "vit_tiny_patch16_224", num_classes=0, checkpoint_path=str(path), dynamic_img_size=True, **ARCH
+    ).eval()
+    for size_px in (16, 32, 48):
+        images = torch.randn(2, 3, size_px, size_px)
+        torch.testing.assert_close(loaded.eval()(images), plain(images))
+    with pytest.raises(CheckpointError, match=r"pos_embed \(1, 17, 24\) in the file, \(1, 37, 24\) in the network"):
+        load_weights(network(img_size=48), path)
+
+
+def test_student_alone_is_no_checkpoint(tmp_path: Path) -> None:
+    checkpoint = dino_checkpoint(network(seed=1), network(seed=2))
+    del checkpoint["teacher"]
+    torch.save(checkpoint, tmp_path / "student.pth")
+    with pytest.raises(CheckpointError, match="no weights by name in it, but keys student, optimizer, epoch"):
+        load_weights(network(), tmp_path / "student.pth")
+
+
 def test_names_are_those_of_the_public_dino_files() -> None:
     """Of ``dino_deitsmall16_pretrain.pth``, as its vision_transformer.py defines them."""
     block = ["norm1.weight", "norm1.bias", "attn.qkv.weight", "attn.qkv.bias", "attn.proj.weight", "attn.proj.bias"]
@@ -171,3 +212,9 @@ def test_failed_write_leaves_the_old_file(tmp_path: Path, monkeypatch: pytest.Mo
     loaded = network()
     load_weights(loaded, path)
     assert_same_weights(loaded, network(seed=1))
+
+
+def test_numbers_for_names_are_no_weights(tmp_path: Path) -> None:
+    torch.save({0: torch.zeros(2)}, tmp_path / "a.pth")
+    with pytest.raises(CheckpointError, match="no weights by name in it, but keys 0"):
+        load_weights(torch.nn.Linear(2, 2), tmp_path / "a.pth")
