@@ -43,6 +43,21 @@ class LoadMeter:
         return min(1.0, max(0.0, busy - own_cpu_s) / (len(busy_s) * wall_s))
 
 
+class CellLoad:
+    """Share of the usable cores' time that other work takes while a cell is measured in processes of its own."""
+
+    def __init__(self) -> None:
+        self._meter, self._before_s = LoadMeter(), time.process_time()
+
+    def add(self, used_cpu_s: float) -> None:
+        """Count what a process has used for this cell as ours; call it once for each, at its end."""
+        self._before_s -= used_cpu_s
+
+    def read(self) -> float | None:
+        """See `LoadMeter.read`."""
+        return self._meter.read(time.process_time() - self._before_s)
+
+
 def is_noisy(other_load_frac: float | None) -> bool:
     """Whether other work took more than ``NOISY_FRAC``; what is not known is not called noisy."""
     return other_load_frac is not None and other_load_frac > NOISY_FRAC

@@ -1,21 +1,10 @@
-"""A process of its own for what is measured: an engine that hangs, crashes or eats memory costs its cell and no other.
+"""An index in a process of its own, which reads its vectors itself, builds and answers."""
 
-The processes are forked from a server that has imported the engines and done nothing yet, so that a fresh one costs
-tens of milliseconds, inherits no threads, no caches and no heap of the harness, and reads its vectors itself.
-"""
-
-import contextlib
 import dataclasses
 import gc
 import math
-import multiprocessing
-import os
-import signal
-import threading
 import time
-import traceback
 from collections.abc import Callable
-from multiprocessing.connection import Connection
 from pathlib import Path
 from typing import Any
 
@@ -23,15 +12,12 @@ import numpy as np
 
 from bench.measuring.clock import ONCE, SINGLE, Asking, Rounds, time_builds, time_queries
 from bench.measuring.process_memory import MemoryReading, read_memory, reset_peak
+from bench.measuring.remote import Remote
 from bench.measuring.threads import limited_threads
 from ris_core.engines.contract import Engine
-from ris_core.errors import RisError, SearchError
 from ris_core.records import Features
 from ris_core.space import Space
 
-_SERVER = multiprocessing.get_context("forkserver")
-_SERVER.set_forkserver_preload([__name__, "ris_core.engines"])
-_DYING_S = 10.0  # a killed process is gone long before
 _ANSWERS_AT_ONCE = 2**22  # rows that an engine is asked for in one call off the clock
 
 
@@ -209,10 +195,6 @@ class Bench:
             "size_bytes": int(self._made().size_bytes()),
         }
 
-    def cpu_s(self) -> float:
-        """CPU seconds that this process has used."""
-        return time.process_time()
-
     def _make(self) -> Engine:
         return self._order.build(self._base, self._order.params, self._order.threads)
 
@@ -228,159 +210,37 @@ def _start_memory() -> tuple[bool, MemoryReading]:
     return reset_peak(), read_memory()
 
 
-class WorkerError(SearchError):
-    """A cell was not measured: its process raised an error, died, or took too long."""
-
-
-class _RemoteError(Exception):
-    """The traceback of an error in the worker, as text."""
-
-
-class Worker:
-    """One process with a `Bench` in it; close it when done.
+class Worker(Remote):
+    """A process with a `Bench` in it; close it when done.
 
     Args:
         order: The index to build.
-        timeout_s: Seconds of its own work, since its start or `begin`, after which the process is killed.
+        timeout_s: See `bench.measuring.remote.Remote`.
     """
 
     def __init__(self, order: IndexOrder, timeout_s: float) -> None:
-        self._timeout_s = timeout_s
-        self._here, there = _SERVER.Pipe()
-        self._process = _SERVER.Process(target=_serve, args=(there, order), name="ris-bench worker", daemon=True)
-        self._process.start()
-        there.close()
-        self._left_s, self._cpu_before_s = timeout_s, 0.0
-        try:
-            self._receive("reading its vectors")
-        except BaseException:
-            self.close()
-            raise
-
-    @property
-    def pid(self) -> int:
-        """Its process."""
-        return self._process.pid or 0
-
-    def begin(self) -> None:
-        """Start the time limit and the count of CPU seconds anew, for the next cell."""
-        self._left_s = self._timeout_s
-        self._cpu_before_s = self._cpu_s()
+        super().__init__(Bench, order, timeout_s, "reading its vectors")
 
     def build(self, rounds: Rounds, first: Asking | None = None) -> Built:
         """See `Bench.build`; so for all methods below."""
-        return self._call("build", "building", rounds, first)
+        return self.call("build", "building", rounds, first)
 
     def prepare(self, asking: Asking) -> Prepared:
         """See `Bench.prepare`."""
-        return self._call("prepare", "preparing its queries", asking)
+        return self.call("prepare", "preparing its queries", asking)
 
     def ask(self, asking: Asking, mode: str, rounds: Rounds) -> Answered:
         """See `Bench.ask`."""
-        return self._call("ask", "searching", asking, mode, rounds)
+        return self.call("ask", "searching", asking, mode, rounds)
 
     def answer(self, asking: Asking) -> np.ndarray:
         """See `Bench.answer`."""
-        return self._call("answer", "searching", asking)
+        return self.call("answer", "searching", asking)
 
     def candidates(self, asking: Asking) -> np.ndarray | None:
         """See `Bench.candidates`."""
-        return self._call("candidates", "counting candidates", asking)
+        return self.call("candidates", "counting candidates", asking)
 
     def memory(self, first: Asking) -> dict[str, int | None]:
         """See `Bench.memory`."""
-        return self._call("memory", "having its memory measured", first)
-
-    def used_cpu_s(self) -> float:
-        """CPU seconds that the process has used for this cell."""
-        return self._cpu_s() - self._cpu_before_s
-
-    def close(self) -> None:
-        """End the process, whatever it is doing."""
-        self._here.close()
-        self._process.kill()
-        self._process.join(_DYING_S)
-
-    def __enter__(self) -> "Worker":
-        return self
-
-    def __exit__(self, *_: object) -> None:
-        self.close()
-
-    def _cpu_s(self) -> float:
-        return self._call("cpu_s", "telling its CPU time")
-
-    def _call(self, method: str, doing: str, *arguments: Any) -> Any:
-        with contextlib.suppress(BrokenPipeError, ConnectionResetError):  # it is dead: receiving tells of what
-            self._here.send((method, arguments))
-        return self._receive(doing)
-
-    def _receive(self, doing: str) -> Any:
-        """The worker's reply.
-
-        Raises:
-            WorkerError: If there is none: the process raised, died, or was killed for taking too long.
-        """
-        start = time.monotonic()
-        try:
-            if not self._here.poll(self._left_s):
-                self.close()
-                raise WorkerError(
-                    f"took longer than measure.timeout_s = {self._timeout_s:g} s and was killed while {doing}. "
-                    "Raise timeout_s in [measure], or ask less of the engine."
-                )
-            is_good, reply, text = self._here.recv()
-            self._left_s = max(0.0, self._left_s - (time.monotonic() - start))
-        except (EOFError, ConnectionResetError):
-            self._process.join(_DYING_S)
-            raise WorkerError(f"its process died of {death_words(self._process.exitcode)} while {doing}.") from None
-        if not is_good:
-            raise WorkerError(reply) from _RemoteError(text)
-        return reply
-
-
-def death_words(exitcode: int | None) -> str:
-    """What a process died of: ``SIGSEGV (Segmentation fault)``, ``exit status 3``."""
-    if exitcode is None or exitcode >= 0:
-        return f"exit status {exitcode}"
-    try:
-        name = signal.Signals(-exitcode).name
-    except ValueError:
-        return f"signal {-exitcode}"
-    hint = "killed, mostly for want of memory" if -exitcode == signal.SIGKILL else signal.strsignal(-exitcode)
-    return f"{name} ({hint})"
-
-
-def _serve(there: Connection, order: IndexOrder) -> None:
-    """The worker's life: one reply for the vectors, then one for each call, until nobody listens any more."""
-    signal.signal(signal.SIGINT, signal.SIG_IGN)  # Ctrl-C is for the harness, which ends its workers
-    threading.Thread(target=_die_with_parent, daemon=True).start()
-    gc.freeze()  # what the server imported is no garbage: looking at it before each measurement would copy its pages
-    bench: Bench | None = None
-
-    def handle() -> Any:
-        nonlocal bench
-        if bench is None:
-            bench = Bench(order)
-            return None
-        method, arguments = there.recv()
-        return getattr(bench, method)(*arguments)
-
-    with contextlib.suppress(EOFError, BrokenPipeError, ConnectionResetError):
-        while True:
-            try:
-                reply = (True, handle(), "")
-            except EOFError:
-                raise
-            except RisError as error:
-                reply = (False, str(error), "")
-            except Exception as error:  # noqa: BLE001 - sent on: the cell's failed row bears it, with its traceback
-                reply = (False, f"{type(error).__name__}: {error}", traceback.format_exc())
-            there.send(reply)
-
-
-def _die_with_parent() -> None:
-    parent = multiprocessing.parent_process()
-    if parent is not None:
-        parent.join()
-        os._exit(1)
+        return self.call("memory", "having its memory measured", first)

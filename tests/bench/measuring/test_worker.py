@@ -13,7 +13,8 @@ import pytest
 from bench.measuring import worker as worker_module
 from bench.measuring.clock import SINGLE, Asking, Rounds
 from bench.measuring.null_engine import NullParams, build_null
-from bench.measuring.worker import IndexOrder, RawVectors, Worker, WorkerError, death_words
+from bench.measuring.remote import WorkerError, death_words
+from bench.measuring.worker import IndexOrder, RawVectors, Worker
 from ris_core.engines import ENGINES
 from ris_core.engines.exact import Exact, ExactParams, ExactQuery, FaissVectors, build_exact
 from ris_core.records import Features
