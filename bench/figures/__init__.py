@@ -12,16 +12,20 @@ from matplotlib.figure import Figure
 
 from bench.figures.costs import draw_costs
 from bench.figures.difficulty import draw_leakage, draw_lid
-from bench.figures.gallery import Answers, draw_gallery
+from bench.figures.gallery import draw_gallery
 from bench.figures.growth import draw_growth
 from bench.figures.losses import draw_losses
 from bench.figures.map import draw_map, draw_mosaic
 from bench.figures.precision import draw_concepts, draw_precision
 from bench.figures.ranking import draw_ranking
 from bench.figures.ranks import draw_ranks
-from bench.figures.recall import draw_recall, draw_slip
+from bench.figures.recall import draw_recall
+from bench.figures.steps import draw_exact_or_lsh, draw_slip
 from bench.figures.style import save_figure
+from bench.figures.throughput import draw_throughput
 from bench.figures.times import draw_times
+from bench.figures.training import draw_curves
+from bench.run_answers import Answers
 from ris_core.records import Tiles
 
 PICTURES = "pictures"  # subfolder of what shows the imagery, so that a published run can leave it out
@@ -33,12 +37,15 @@ FIGURES: dict[str, Callable[[Path], Figure | None]] = {
     "growth": draw_growth,
     "build_and_query_time": draw_times,
     "query_slip": draw_slip,
+    "exact_or_lsh": draw_exact_or_lsh,
     "ranking": draw_ranking,
     "precision_by_difficulty": draw_precision,
     "precision_by_concept": draw_concepts,
     "recall_over_lid": draw_lid,
     "spatial_leakage": draw_leakage,
     "training_losses": draw_losses,
+    "training_curves": draw_curves,
+    "throughput": draw_throughput,
 }
 
 CAPTIONS: dict[str, str] = {
@@ -51,7 +58,8 @@ CAPTIONS: dict[str, str] = {
     "growth": "What one recall costs over the number of vectors, with fitted power laws.",
     "build_and_query_time": "What each index costs to build and to ask.",
     "query_slip": "The thesis passed queries to the index neither centred nor normalised, as the indexed vectors were. "
-    "The same index, asked both ways.",
+    "The same index, asked both ways: what it lost in recall and in precision.",
+    "exact_or_lsh": "How far from exact is LSH? What it finds, what its index loses, and what the model loses.",
     "ranking": "Engines ranked by the time of a single query, averaged over data sets; a data set is the features of "
     "one backbone. Bars join engines that cannot be told apart.",
     "precision_by_difficulty": "Share of relevant tiles among the neighbours, with random weights, a colour descriptor "
@@ -59,7 +67,11 @@ CAPTIONS: dict[str, str] = {
     "precision_by_concept": "Precision of exact neighbours for each concept that a query shows.",
     "recall_over_lid": "Recall over the local intrinsic dimension of the queries: what an average hides.",
     "spatial_leakage": "Scores with the query's own tile left out, and with all tiles that show its ground left out.",
-    "training_losses": "DINO's loss and the teacher's entropy by epoch.",
+    "training_losses": "DINO's loss by epoch.",
+    "throughput": "Rates of tiling, training and extraction beside the published way of doing the same work, all "
+    "measured in this run.",
+    "training_curves": "Loss, the teacher's entropy, the student's divergence from the teacher and k-NN accuracy over "
+    "the time of training, with backbones that were not trained as baselines.",
     "tile_map": "Footprints of the tiles, from the run's GeoParquet.",
     "mosaic": "The corpus put together from its tiles.",
 }
@@ -73,6 +85,7 @@ REASONS: dict[str, str] = {
     "build_and_query_time": "no cell was measured",
     "query_slip": "the suite asks its queries in one way only; in [queries], "
     'space = ["corrected", "as_published"] asks in both',
+    "exact_or_lsh": "no query was judged, or no approximate engine stood beside exact search",
     "ranking": "it needs two engines that answered single, corrected queries on the same three data sets or more; a "
     "data set is one backbone's features, and `python -m bench rank` takes those of several runs together",
     "precision_by_difficulty": "no query was judged",
@@ -81,6 +94,8 @@ REASONS: dict[str, str] = {
     "spatial_leakage": "no tile but the query's own was left out; in [queries], "
     'exclude = ["self", "overlap", "block"] leaves out more',
     "training_losses": "no backbone was trained in this run",
+    "training_curves": "no backbone was trained in this run",
+    "throughput": "no rate was measured",
     "tile_map": "the tiles have no footprints: the corpus is not a raster, or its tiles are no longer in the cache",
     "mosaic": "the tiles have no footprints",
 }

@@ -1,61 +1,68 @@
-"""How training went: loss, and the teacher's entropy that tells learning from collapse."""
+"""The loss of each epoch, beside the thesis' curves where the run is long enough."""
 
 from pathlib import Path
 
 import matplotlib as mpl
-import numpy as np
 import pandas as pd
 from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 from matplotlib.ticker import MaxNLocator
 
-from bench.figures.style import FAINT, RC, Sheet, backbone_looks, draw_sheet, plain, read_rows, span
+from bench.figures.style import (
+    DASHES,
+    FAINT,
+    RC,
+    SOFT,
+    Sheet,
+    backbone_looks,
+    draw_sheet,
+    draw_trained,
+    label_ends,
+    read_rows,
+    span,
+    trained_looks,
+)
+from bench.tables.published import MODELS, published_table
 
 _LONG_EPOCHS = 10
 
 
 @mpl.rc_context(RC)
-def draw_losses(tables: Path) -> Figure | None:
-    """Training loss by epoch, with the teacher's entropy below; None when nothing was trained."""
+def draw_losses(tables: Path, *, whole_published: bool = False) -> Figure | None:
+    """Training loss by epoch; None when nothing was trained.
+
+    Args:
+        tables: Folder of the run's tables.
+        whole_published: Draw the thesis' curves to their ends and by name, however short the run.
+    """
     losses = read_rows(tables, "losses")
     if losses.empty or losses["loss"].isna().all():
         return None
     models = read_rows(tables, "models")
-    order = [name for name in models.get("backbone", losses["backbone"]) if name in set(losses["backbone"])]
-    looks = backbone_looks(models["backbone"] if len(models) else losses["backbone"])
-    has_entropy = losses["teacher_entropy"].notna().any()
+    looks = trained_looks(models) if len(models) else backbone_looks(losses["backbone"])
     epochs = losses.groupby("backbone")["epoch"].size()
     has_tiles = len(models) and models["train_tiles"].notna().any()
     tiles = f" on {span(models['train_tiles'].dropna())} tiles" if has_tiles else ""
-    explained = (
-        " Entropy falling to 0 or staying at its ceiling, ln(outputs), would be collapse: the teacher then gives every "
-        "tile the same answer."
-        if has_entropy
-        else ""
-    )
     sheet = Sheet(
         "DINO training",
         f"{span(epochs)} epoch{'s' if epochs.max() > 1 else ''}{tiles}, mean over each epoch. "
-        f"Loss levels depend on the number of outputs.{explained}",
-        rows=2 if has_entropy else 1,
-        height_in=2.4,
+        "Loss levels depend on the number of outputs.",
+        height_in=2.8,
     )
-    figure, axes = draw_sheet(sheet, sharex=True)
-    panels = {"loss": "loss (nats)"} | ({"teacher_entropy": "teacher entropy (nats)"} if has_entropy else {})
-    for ax, (column, label) in zip(axes[:, 0], panels.items(), strict=True):
-        for name in dict.fromkeys(order):
-            curve = losses[losses["backbone"] == name].dropna(subset=[column])
-            ax.plot(curve["epoch"], curve[column], markersize=4 if len(curve) < 30 else 0, linewidth=1.6, **looks[name])
-        ax.set_ylabel(label)
-        ax.margins(y=0.12)
-        if column == "loss":
-            _draw_published(ax, losses)
-        _label_ends(ax, losses.dropna(subset=[column]), column)
-    figure.align_ylabels(list(axes[:, 0]))
-    axes[-1, 0].set_xlabel("epoch")
-    axes[-1, 0].xaxis.set_major_locator(MaxNLocator(integer=True, min_n_ticks=1))
-    if epochs.max() == 1:
-        axes[-1, 0].set_xlim(-0.5, 0.5)
+    figure, axes = draw_sheet(sheet)
+    ax = axes[0, 0]
+    ends = draw_trained(ax, losses, ("epoch", "loss"), looks)
+    ax.set_ylabel("loss (nats)")
+    ax.margins(y=0.12)
+    if whole_published:
+        _draw_whole_published(ax)
+    else:
+        _draw_published(ax, losses)
+        label_ends(ax, ends, losses["epoch"].max())
+    ax.set_xlabel("epoch")
+    ax.xaxis.set_major_locator(MaxNLocator(integer=True, min_n_ticks=1))
+    if epochs.max() == 1 and not whole_published:
+        ax.set_xlim(-0.5, 0.5)
     return figure
 
 
@@ -67,22 +74,18 @@ def _draw_published(ax: Axes, losses: pd.DataFrame) -> None:
         return
     for column in columns:
         ax.plot(published.index, published[column], color=FAINT, linewidth=1.0, zorder=1)
-    ax.plot([], [], color=FAINT, linewidth=1.0, label="the thesis' four models, 400,000 tiles, 65,536 outputs")
+    (handle,) = ax.plot(
+        [], [], color=FAINT, linewidth=1.0, label="the thesis' four models, 400,000 tiles, 65,536 outputs"
+    )
+    ax.legend(handles=[handle], loc="upper right")
+
+
+def _draw_whole_published(ax: Axes) -> None:
+    """The thesis' curves, each with its name, and the run's names beside them."""
+    published = published_table("losses")
+    for model, dashes in zip(MODELS, DASHES, strict=False):
+        label = f"the thesis' {model.replace('_', ' ')}, 65,536 outputs"
+        ax.plot(
+            published["epoch"], published[model], color=SOFT, linestyle=dashes, linewidth=1.1, zorder=1, label=label
+        )
     ax.legend(loc="upper right")
-
-
-def _label_ends(ax: Axes, curves: pd.DataFrame, column: str) -> None:
-    """Name each curve at its last epoch, pushed apart where ends meet."""
-    ends = curves.sort_values("epoch").groupby("backbone").last().sort_values(column)
-    if ends.empty:
-        return
-    low, high = ax.get_ylim()
-    gap, heights = (high - low) * 0.09, ends[column].to_numpy(float).copy()
-    for i in range(1, len(heights)):
-        heights[i] = max(heights[i], heights[i - 1] + gap)
-    heights -= max(0.0, float(np.max(heights)) - high)
-    for (name, end), height in zip(ends.iterrows(), heights, strict=True):
-        ax.annotate(
-            plain(f"{name}  {end[column]:.2f}"), (curves["epoch"].max(), height), xytext=(9, 0),
-            textcoords="offset points", va="center", size=8.5, annotation_clip=False,
-        )  # fmt: skip

@@ -14,7 +14,7 @@ from matplotlib.ticker import FixedFormatter, FixedLocator, NullLocator
 from bench.figures.style import FAINT, RC, RIGHT, SOFT, WRONG, Sheet, count, draw_sheet
 
 BAND_FRAC = 0.05  # ratios inside this grey band are what one calls equal
-_PANELS = {"time": "time of a query", "build": "time of a build"}
+_PANELS = {"time": "time of a query", "build": "time of a build", "pace": "time of a tile"}
 _LOOKS = {"same": (RIGHT, "no difference"), "noisy": (SOFT, "beside other work")}
 _DIFFERENT = (WRONG, "different")
 _TICKS, _WIDE_TICKS = (0.5, 0.6, 0.7, 0.8, 0.9, 1, 1.1, 1.25, 1.5, 2), (0.1, 0.2, 0.5, 1, 2, 5, 10)

@@ -1,4 +1,4 @@
-"""Recall over query time, and what the published query slip costs."""
+"""Recall over query time."""
 
 from pathlib import Path
 from typing import Any
@@ -16,7 +16,6 @@ from bench.figures.style import (
     AS_PUBLISHED,
     CORRECTED,
     EXACT,
-    FAINT,
     RC,
     SOFT,
     Sheet,
@@ -26,7 +25,6 @@ from bench.figures.style import (
     read_cells,
     scale_times,
     span,
-    variant_colours,
     variant_looks,
 )
 from bench.tables.names import largest_sizes
@@ -36,8 +34,6 @@ _LABELS_A_PANEL, _LABELLED_ENGINES = 6, 3  # more lines leave no room to write b
 _RAW_LINE = (0, (4, 2))
 _RECALL_TICKS = (0, 0.5, 0.8, 0.9, 0.95, 0.99, 1)
 _STRETCH = 0.006  # from the top of the axis to its infinity
-_SLIP_ROWS = 24
-_SAME = ["backbone", "variant", *SETTING, "mode", "threads"]
 
 
 @mpl.rc_context(RC)
@@ -61,7 +57,7 @@ def draw_recall(tables: Path) -> Figure | None:
         f"Recall over query time, k = {span(cells['k'])}",
         f"{span(cells['q'])} queries among {span(cells['n'])} vectors. Up and to the left is better. Lines are Pareto "
         "fronts; faint points are beaten by another setting of their engine in both time and recall. Vertical bars are "
-        f"95 % bootstrap intervals. The axis of recall is stretched towards 1.{_label_key(labelled)}{compared}",
+        f"95 % bootstrap intervals. The axis of recall is stretched towards 1.{label_key(labelled)}{compared}",
         rows=len(backbones),
         columns=len(ways),
         height_in=3.6 if len(backbones) == 1 else 2.35 + 0.1 * max(0, len(looks) - _LABELLED_ENGINES),
@@ -80,52 +76,6 @@ def draw_recall(tables: Path) -> Figure | None:
     figure.legend(handles=_legend(cells, looks), loc="outside lower left", ncols=4)
     _place_labels(figure, axes)
     return figure
-
-
-@mpl.rc_context(RC)
-def draw_slip(tables: Path) -> Figure | None:
-    """Recall of each setting with corrected queries and with raw ones, as published.
-
-    None when the run did not ask in both ways.
-    """
-    cells = read_cells(tables)
-    if cells.empty:
-        return None
-    pairs = slip_pairs(cells)
-    if pairs.empty:
-        return None
-    colours = variant_colours(cells["variant"])
-    backbones = list(dict.fromkeys(pairs["backbone"]))
-    varying = varying_settings(pairs)
-    longest = min(_SLIP_ROWS, int(pairs.groupby("backbone").size().max()))
-    shown = f" At most {_SLIP_ROWS} settings are drawn for a backbone." if len(pairs) > longest * len(backbones) else ""
-    sheet = Sheet(
-        "What raw queries cost: the published query slip",
-        "Recall of the same index, asked with corrected queries (centred and scaled as the index is) and with raw "
-        f"ones, as published. {span(pairs['q'])} queries, k = {span(pairs['k'])}; grey bars are 95 % bootstrap "
-        f"intervals.{_label_key(varying)}{shown}",
-        columns=len(backbones),
-        height_in=1.1 + 0.21 * longest,
-    )
-    figure, axes = draw_sheet(sheet, sharex=True)
-    for ax, backbone in zip(axes[0], backbones, strict=True):
-        _draw_slip_panel(ax, pairs[pairs["backbone"] == backbone], colours, varying)
-        ax.set_title(plain(backbone))
-        ax.set_xlabel(f"recall@{span(pairs['k'])}")
-    handles = [_mark(SOFT, "corrected queries"), _mark(SOFT, "raw queries, as published", hollow=True)]
-    variants = dict.fromkeys(pairs["variant"])
-    figure.legend(handles=handles + [_mark(colours[v], v) for v in variants], loc="outside lower left", ncols=5)
-    return figure
-
-
-def slip_pairs(cells: pd.DataFrame) -> pd.DataFrame:
-    """The settings that were asked in both ways: one row each, ``_raw`` marks the published way."""
-    both = cells.drop_duplicates([*_SAME, "space"])
-    corrected = both[both["space"] == CORRECTED]
-    raw = both[both["space"] == AS_PUBLISHED][[*_SAME, "recall", "recall_ci_low", "recall_ci_high"]]
-    pairs = corrected.merge(raw, on=_SAME, suffixes=("", "_raw"))
-    # One way of asking is enough: recall does not depend on the clock.
-    return pairs.drop_duplicates(["backbone", "variant", *SETTING]).reset_index(drop=True)
 
 
 def pareto_front(cells: pd.DataFrame) -> pd.DataFrame:
@@ -152,7 +102,8 @@ def _value(value: object) -> str:
     return f"{value:g}" if isinstance(value, int | float | np.number) else str(value)
 
 
-def _label_key(names: list[str]) -> str:
+def label_key(names: list[str]) -> str:
+    """What the labels of settings hold, in a sentence after a blank; empty where nothing varies."""
     words = {"tables": "tables", "hash_bits": "hash bits", "probes_per_table": "probes per table"}
     return f" Labels: {' / '.join(words.get(name, 'other parameters') for name in names)}." if names else ""
 
@@ -241,28 +192,6 @@ def _place_labels(figure: Figure, axes: np.ndarray) -> None:
                 taken.append(box)
             else:
                 text.remove()
-
-
-def _draw_slip_panel(ax: Axes, pairs: pd.DataFrame, colours: dict[str, str], varying: list[str]) -> None:
-    ordered = pairs.sort_values("recall")
-    if len(ordered) > _SLIP_ROWS:
-        ordered = ordered.iloc[np.linspace(0, len(ordered) - 1, _SLIP_ROWS).round().astype(int)]
-    for y, (_, pair) in enumerate(ordered.iterrows()):
-        colour = colours[pair["variant"]]
-        for end in ("", "_raw"):
-            ax.hlines(y, pair[f"recall_ci_low{end}"], pair[f"recall_ci_high{end}"], color=FAINT, linewidth=4)
-        ax.hlines(y, pair["recall_raw"], pair["recall"], color=colour, linewidth=1.2)
-        ax.plot(pair["recall"], y, "o", color=colour, markersize=6)
-        ax.plot(pair["recall_raw"], y, "o", color=colour, markerfacecolor="white", markersize=4.5)
-    ax.set_yticks(range(len(ordered)), [plain(setting_label(pair, varying)) for _, pair in ordered.iterrows()])
-    ax.set_ylim(-0.7, len(ordered) - 0.3)
-    ax.set_xlim(-0.04, 1.04)
-    ax.grid(axis="y", visible=False)
-
-
-def _mark(colour: str, label: str, hollow: bool = False) -> Line2D:
-    face = "white" if hollow else colour
-    return Line2D([], [], color=colour, marker="o", linestyle="none", markerfacecolor=face, label=plain(label))
 
 
 def _legend(cells: pd.DataFrame, looks: dict[str, dict[str, Any]]) -> list[Line2D]:

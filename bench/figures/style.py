@@ -2,6 +2,7 @@
 
 import dataclasses
 import textwrap
+from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
@@ -24,6 +25,11 @@ RANDOM, CEILING = "random", "ceiling"  # with EXACT, the variants that are no ap
 CORRECTED, AS_PUBLISHED = "corrected", "as_published"  # what the tables call the queries' spaces
 WIDTH_IN = 9.0  # fits a page's text column at two thirds, a phone by scaling
 DPI = 150
+ENDINGS: dict[str, dict[str, Any]] = {  # formats that a figure is written in, and the metadata that would tell the time
+    "png": {"Software": None},
+    "svg": {"Date": None, "Creator": None},
+    "pdf": {"CreationDate": None, "Creator": None, "Producer": None},
+}
 
 _PALETTE = sns.color_palette("colorblind", 10).as_hex()
 # Disjoint, so that a colour never means an engine in one figure and a backbone in the next. No palette tells ten
@@ -33,8 +39,11 @@ _ENGINE_COLOURS = [
 ]  # fmt: skip
 _BACKBONE_COLOURS = [_PALETTE[i] for i in (2, 3, 9, 6, 7)]
 _MARKERS = ("o", "s", "^", "D", "v", "P", "X", "h", "<", ">", "p", "d")
-_DASHES = ("-", "--", "-.", ":", (0, (5, 1, 1, 1, 1, 1)))
+DASHES = ("-", "--", "-.", ":", (0, (5, 1, 1, 1, 1, 1)))
 _TITLE_PT, _SUBTITLE_PT, _LINE = 12.0, 9.0, 1.35
+_MOST_NAMED = 5  # curves, before figures name some of them only
+_MANY_POINTS = 30  # of a curve, which then goes without marks
+_LABEL_GAP = 0.11  # of a panel's height, between two names at the ends of curves
 
 RC: Any = {  # Any: the stubs want each key as a literal
     **sns.axes_style("ticks"),
@@ -63,6 +72,7 @@ RC: Any = {  # Any: the stubs want each key as a literal
     "legend.fontsize": 8.5,
     "svg.hashsalt": "ris-bench",
     "svg.fonttype": "path",
+    "pdf.fonttype": 42,
     "savefig.dpi": DPI,
     "figure.dpi": DPI,
 }
@@ -112,16 +122,16 @@ def draw_sheet(sheet: Sheet, **subplots: Any) -> tuple[Figure, np.ndarray]:
     return figure, axes
 
 
-def save_figure(figure: Figure, stem: Path) -> list[Path]:
-    """Write a figure as ``stem.png`` (150 dpi) and ``stem.svg``; the same figure gives the same bytes."""
+def save_figure(figure: Figure, stem: Path, endings: Sequence[str] = ("png", "svg")) -> list[Path]:
+    """Write a figure as ``stem.png`` (150 dpi) and ``stem.svg``, or other `ENDINGS`; same figure, same bytes."""
     stem.parent.mkdir(parents=True, exist_ok=True)
-    png, svg = stem.with_name(f"{stem.name}.png"), stem.with_name(f"{stem.name}.svg")
+    paths = [stem.with_name(f"{stem.name}.{ending}") for ending in endings]
     with mpl.rc_context(RC):
         figure.draw_without_rendering()
         figure.set_layout_engine("none")  # laid out once, not once a file
-        figure.savefig(png, metadata={"Software": None})
-        figure.savefig(svg, metadata={"Date": None, "Creator": None})
-    return [png, svg]
+        for path, ending in zip(paths, endings, strict=True):
+            figure.savefig(path, metadata=ENDINGS[ending])
+    return paths
 
 
 def read_rows(folder: Path, name: str) -> pd.DataFrame:
@@ -183,10 +193,69 @@ def backbone_looks(backbones: pd.Series) -> dict[str, dict[str, Any]]:
         name: {
             "color": _BACKBONE_COLOURS[i % len(_BACKBONE_COLOURS)],
             "marker": _MARKERS[i % len(_MARKERS)],
-            "linestyle": _DASHES[i % len(_DASHES)],
+            "linestyle": DASHES[i % len(DASHES)],
         }
         for i, name in enumerate(dict.fromkeys(backbones))
     }
+
+
+def trained_looks(models: pd.DataFrame) -> dict[str, dict[str, Any]]:
+    """Looks of the trained backbones that a figure tells apart: all, or of many the first and the best by k-NN.
+
+    Args:
+        models: The table ``models``.
+    """
+    trained = models[models["train_epochs"].notna()]
+    if len(trained) <= _MOST_NAMED:
+        looks = backbone_looks(models["backbone"])
+        return {name: looks[name] for name in trained["backbone"]}
+    best = trained.iloc[1:].nlargest(_MOST_NAMED - 1, "knn_20", keep="first").index
+    return backbone_looks(trained["backbone"][trained.index.isin([trained.index[0], *best])])
+
+
+def draw_trained(ax: Axes, curves: pd.DataFrame, axes: tuple[str, str], looks: dict[str, dict[str, Any]]) -> pd.Series:
+    """Draw one curve a backbone, thin and grey where it has no look; the last values of those that have one.
+
+    Args:
+        ax: The axes.
+        curves: With the column ``backbone``.
+        axes: The columns for x and y.
+        looks: See `trained_looks`.
+    """
+    x, y = axes
+    known = curves.dropna(subset=[y])
+    for name in sorted(dict.fromkeys(known["backbone"]), key=looks.__contains__):
+        curve = known[known["backbone"] == name]
+        look: dict[str, Any] = {"linewidth": 0.9, "color": FAINT}
+        if name in looks:
+            size = 4 if len(curve) < _MANY_POINTS else 0
+            look = {"linewidth": 1.6, "markersize": size, "label": plain(name), **looks[name]}
+        ax.plot(curve[x], curve[y], **look)
+    return known[known["backbone"].isin(list(looks))].groupby("backbone", sort=False)[y].last()
+
+
+def label_ends(ax: Axes, ends: pd.Series, x: float) -> None:
+    """Name curves, with their last values, to the right of the axes; pushed apart where ends meet.
+
+    Args:
+        ax: The axes, whose limits must be final.
+        ends: Last value of each curve by its name.
+        x: Where the longest of them ends.
+    """
+    ends = ends.sort_values()
+    low, high = ax.get_ylim()
+    gap, heights = (high - low) * _LABEL_GAP, ends.to_numpy(float).copy()
+    for i in range(1, len(heights)):
+        heights[i] = max(heights[i], heights[i - 1] + gap)
+    limit = high
+    for i in reversed(range(len(heights))):  # back under the top, as far as needed
+        heights[i] = min(heights[i], limit)
+        limit = heights[i] - gap
+    for (name, end), height in zip(ends.items(), heights, strict=True):
+        ax.annotate(
+            plain(f"{name}  {end:.2f}"), (x, height), xytext=(9, 0),
+            textcoords="offset points", va="center", size=8.5, annotation_clip=False,
+        )  # fmt: skip
 
 
 def plain(text: str) -> str:
