@@ -69,6 +69,21 @@ def _run(options: argparse.Namespace) -> int:
     return run_suite(chosen) if options.repeat is None else repeat_suite(chosen, options.repeat)
 
 
+def _train(options: argparse.Namespace) -> int:
+    from bench.checkpoints import CheckpointOrder, make_checkpoints
+
+    chosen = CheckpointOrder(
+        suite=options.suite,
+        backbones=tuple(options.backbones),
+        overrides=tuple(options.set),
+        cache=options.cache,
+        device=options.device,
+    )
+    for path in make_checkpoints(chosen):
+        print(path)
+    return 0
+
+
 def _list(options: argparse.Namespace) -> int:
     from bench.cells import expand_cells
     from bench.suite_file import find_suite, read_suite
@@ -82,6 +97,23 @@ def _report(options: argparse.Namespace) -> int:
     from bench.run_suite import make_report
 
     print(make_report(options.run))
+    return 0
+
+
+def _figure(options: argparse.Namespace) -> int:
+    from bench.draw_figure import ALL, draw_all, draw_figure
+    from bench.figures.thesis import FigureOptions
+    from bench.finished_run import FinishedRun
+
+    given = {key: getattr(options, key) for key in ("backbone", "engine", "k", "ranks", "mass", "published")}
+    given["tile"] = tuple(options.tile)
+    chosen = FigureOptions(**{key: value for key, value in given.items() if value is not None})
+    run = FinishedRun.open(options.run, options.cache)
+    if options.name == ALL:
+        files, reasons = draw_all(run, chosen, options.out)
+    else:
+        files, reasons = draw_figure(run, options.name, chosen, options.out), []
+    print(*files, *reasons, sep="\n")
     return 0
 
 
@@ -139,7 +171,7 @@ def _rank(options: argparse.Namespace) -> int:
 def _inspect(options: argparse.Namespace) -> int:
     from ris_core.tiling.rasters import describe_raster, write_thumbnail
 
-    print(describe_raster(options.raster, options.tile_px))
+    print(describe_raster(options.raster, options.tile_px, progress=True))
     if options.thumbnail is not None:
         write_thumbnail(options.raster, options.thumbnail)
         print(f"thumbnail: {options.thumbnail}")
@@ -169,6 +201,13 @@ def _parser() -> argparse.ArgumentParser:
     run.add_argument("--repeat", type=int, metavar="N", help="A/A test: measure N runs and gate each by the one before")
     run.set_defaults(command=_run)
 
+    train = commands.add_parser("train", help="train a suite's backbones into the cache, also under torchrun")
+    _add_suite(train)
+    train.add_argument("backbones", nargs="*", metavar="BACKBONE", help="which (default: all that have a recipe)")
+    train.add_argument("--cache", type=Path, default=cache, metavar="DIR", help="artifacts (default: %(default)s)")
+    train.add_argument("--device", default="auto", metavar="NAME", help="auto, cpu or cuda (default: %(default)s)")
+    train.set_defaults(command=_train)
+
     cells = commands.add_parser("list", help="print the ids of a suite's cells")
     _add_suite(cells)
     cells.set_defaults(command=_list)
@@ -176,6 +215,10 @@ def _parser() -> argparse.ArgumentParser:
     report = commands.add_parser("report", help="draw a run's tables, figures and page anew")
     report.add_argument("run", type=Path, metavar="RUN", help="folder of the run")
     report.set_defaults(command=_report)
+
+    figure = commands.add_parser("figure", help="draw one of the thesis' figures from a finished run, or all")
+    _add_figure(figure)
+    figure.set_defaults(command=_figure)
 
     publish = commands.add_parser("publish", help="copy a run's report, without pictures and paths, to be kept by git")
     publish.add_argument("run", type=Path, metavar="RUN", help="folder of the run")
@@ -231,6 +274,31 @@ def _parser() -> argparse.ArgumentParser:
     doctor.add_argument("--cache", type=Path, default=cache, metavar="DIR", help=argparse.SUPPRESS)
     doctor.set_defaults(command=_doctor)
     return parser
+
+
+def _add_figure(parser: argparse.ArgumentParser) -> None:
+    names = "losses, queries, neighbours, nearest, selected, false_positives, attention or all"
+    parser.add_argument("run", type=Path, metavar="RUN", help="folder of the run")
+    parser.add_argument("name", metavar="NAME", help=names)
+    parser.add_argument(
+        "--tile", type=int, action="append", default=[], metavar="ID", help="tile to show; may be repeated"
+    )
+    parser.add_argument("--backbone", metavar="B", help="backbone of the run (default: the most precise that learned)")
+    parser.add_argument("--engine", metavar="E", help="engine, or one of its settings (default: exact)")
+    parser.add_argument(
+        "--k", type=int, metavar="N", help="neighbours of a query (49, nearest: 4), or false positives (12)"
+    )
+    parser.add_argument("--ranks", type=_numbers, metavar="R,...", help="selected: ranks to show (1,2,3,5,10,15,20)")
+    parser.add_argument("--mass", type=float, metavar="M", help="attention: share that a mask keeps (0.6)")
+    parser.add_argument("--published", action="store_true", help="losses: the thesis' whole curves beside")
+    parser.add_argument("--cache", type=Path, metavar="DIR", help="artifacts, where they are no longer where they were")
+    parser.add_argument(
+        "--out", type=Path, metavar="FILE", help="PNG, SVG or PDF by its ending; for all a folder (default: in the run)"
+    )
+
+
+def _numbers(text: str) -> tuple[int, ...]:
+    return tuple(int(part) for part in text.split(","))
 
 
 def _fraction(text: str) -> float:

@@ -23,6 +23,7 @@ class Cut:
         base_rows: Positions of the tiles that are indexed and queried.
         vectors: The file, where the corpus is one of vectors.
         sizes: Where the corpus is indexed in several sizes, the positions of each, all of a smaller one in a larger.
+        folder: Folder of the tiles' artifact; of vectors there is none.
     """
 
     tiles: Tiles
@@ -31,6 +32,7 @@ class Cut:
     base_rows: np.ndarray
     vectors: Vectors | None = None
     sizes: Mapping[int, np.ndarray] = dataclasses.field(default_factory=dict)
+    folder: Path = Path()
 
     def of_size(self, size: int | None) -> "Cut":
         """The same with so many tiles indexed; None: as it is."""

@@ -3,7 +3,7 @@
 import pytest
 from pytest_benchmark.fixture import BenchmarkFixture
 
-from bench.cells import BuildCell, QueryCell
+from bench.cells import BuildCell, PaceCell, QueryCell
 from bench.replay import enter_times, recorded_time
 from bench.scoring import Scorer
 from bench.session import Session
@@ -25,3 +25,10 @@ def test_query(
     """All queries of the suite, asked in one way; the answers are checked and scored after the clock."""
     (times_s,) = session.measure_query(query_cell, scorer).times_s
     enter_times(benchmark, {"cell": query_cell.id, "process": process}, times_s)
+
+
+@pytest.mark.benchmark(timer=recorded_time, group="throughput")
+def test_throughput(pace_cell: PaceCell, process: int, session: Session, benchmark: BenchmarkFixture) -> None:
+    """Rounds of one stage in one way."""
+    (times_s,) = session.measure_pace(pace_cell).times_s
+    enter_times(benchmark, {"cell": pace_cell.id, "process": process}, times_s)

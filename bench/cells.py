@@ -7,9 +7,11 @@ It depends on the cell's own values alone, so adding a value to a grid renames n
 import dataclasses
 from collections.abc import Iterator
 
+from bench.pace.ways import WAYS
+from bench.pace.work import TILES, TRAIN
 from bench.suite import EngineGrid, ParamSet, Suite
 
-BUILD, QUERY = "build", "query"
+BUILD, QUERY, THROUGHPUT = "build", "query", "throughput"
 
 
 @dataclasses.dataclass(frozen=True)
@@ -69,12 +71,35 @@ class QueryCell:
         return " ".join(filter(None, (self.index.words(), asked, self.space, self.mode))) + _thread_words(self.threads)
 
 
-Cell = BuildCell | QueryCell
+@dataclasses.dataclass(frozen=True)
+class PaceCell:
+    """The rate of one stage in one way; tiling knows no backbone."""
+
+    stage: str
+    way: str
+    backbone: str
+    threads: int
+
+    @property
+    def id(self) -> str:
+        """Unique in its suite."""
+        return "/".join(filter(None, (THROUGHPUT, self.stage, self.backbone, f"{self.way}-{self.threads}t")))
+
+    def words(self) -> str:
+        """The cell for people, as progress lines show it."""
+        words = " ".join(filter(None, (THROUGHPUT, self.stage, self.backbone, self.way)))
+        return f"{words}{_thread_words(self.threads)}"
+
+
+Cell = BuildCell | QueryCell | PaceCell
 
 
 def expand_cells(suite: Suite) -> list[Cell]:
-    """All cells of a suite: backbone by backbone, index by index, the index' build before its queries."""
-    cells: list[Cell] = []
+    """All cells of a suite: the rates first, the ways of a stage side by side.
+
+    Then backbone by backbone, index by index, the index' build before its queries.
+    """
+    cells: list[Cell] = list(_pace_cells(suite))
     for entry in suite.backbones:
         for grid in suite.engines:
             for build in grid.builds:
@@ -82,6 +107,17 @@ def expand_cells(suite: Suite) -> list[Cell]:
                 cells.extend(BuildCell(index, threads) for threads in suite.measure.threads)
                 cells.extend(_query_cells(suite, grid, index))
     return cells
+
+
+def _pace_cells(suite: Suite) -> Iterator[PaceCell]:
+    spec = suite.throughput
+    if spec is None:
+        return
+    for stage in spec.stages:
+        able = [entry.name for entry in suite.backbones if stage != TRAIN or entry.recipe is not None]
+        for backbone in [""] if stage == TILES else able:
+            for threads in suite.measure.threads:
+                yield from (PaceCell(stage, way, backbone, threads) for way in spec.ways if stage in WAYS[way].stages)
 
 
 def _query_cells(suite: Suite, grid: EngineGrid, index: IndexKey) -> Iterator[QueryCell]:

@@ -12,8 +12,9 @@ from typing import Any
 
 import pytest
 
-from bench.cells import BuildCell, Cell, QueryCell, expand_cells
+from bench.cells import BuildCell, Cell, PaceCell, QueryCell, expand_cells
 from bench.machine import fingerprint
+from bench.pace.ways import WAYS
 from bench.progress import Progress
 from bench.results import OK, SKIPPED, cell_slug, read_result, read_run, result_path
 from bench.run_folder import bare_result, finished_results, mark_ended, mark_started, new_run
@@ -63,18 +64,30 @@ def pytest_configure(config: pytest.Config) -> None:
 
 def pytest_generate_tests(metafunc: pytest.Metafunc) -> None:
     """One test for each cell and process."""
-    cells: Sequence[Cell] = metafunc.config.stash.get(CELLS, ())
     for name, kind in (("build_cell", BuildCell), ("query_cell", QueryCell)):
         if name in metafunc.fixturenames:
-            numbers = range(1, metafunc.config.stash[SESSION].suite.measure.processes + 1) if cells else ()
-            mine = [(cell, number) for number in numbers for cell in cells if isinstance(cell, kind)]
+            mine = [(cell, number) for cell, number in _numbered(metafunc.config) if isinstance(cell, kind)]
             metafunc.parametrize(
                 (name, "process", "scorer"),
                 [(cell, number, cell.index.backbone) for cell, number in mine],
-                ids=[f"{cell.id}/process-{number}" for cell, number in mine],
+                ids=_ids(mine),
                 indirect=["scorer"],
                 scope="session",
             )
+    if "pace_cell" in metafunc.fixturenames:
+        rates = [(cell, number) for cell, number in _numbered(metafunc.config) if isinstance(cell, PaceCell)]
+        metafunc.parametrize(("pace_cell", "process"), rates, ids=_ids(rates), scope="session")
+
+
+def _numbered(config: pytest.Config) -> list[tuple[Cell, int]]:
+    """Every cell in each of its processes."""
+    cells: Sequence[Cell] = config.stash.get(CELLS, ())
+    numbers = range(1, config.stash[SESSION].suite.measure.processes + 1) if cells else ()
+    return [(cell, number) for number in numbers for cell in cells]
+
+
+def _ids(numbered: Sequence[tuple[Cell, int]]) -> list[str]:
+    return [f"{cell.id}/process-{number}" for cell, number in numbered]
 
 
 @pytest.hookimpl(trylast=True)
@@ -112,7 +125,8 @@ def is_done(item: pytest.Item) -> bool:
 
 def _cell_of(item: pytest.Item) -> Cell | None:
     parameters: dict[str, Any] = getattr(getattr(item, "callspec", None), "params", {})
-    return parameters.get("build_cell") or parameters.get("query_cell")
+    cells = (parameters.get(name) for name in ("build_cell", "query_cell", "pace_cell"))
+    return next((cell for cell in cells if isinstance(cell, Cell)), None)  # pytest's own mark where a kind has none
 
 
 def _process_of(item: pytest.Item) -> int:
@@ -154,7 +168,8 @@ def pytest_runtest_setup(item: pytest.Item) -> None:
     if before is not None and (before.status != OK or before.slow_build):
         item.stash[DONE] = True
         pytest.skip("measured in one process alone")  # slow to build, or failed before: its row stands already
-    reason = ENGINES[cell.index.kind].unavailable()
+    kind = WAYS[cell.way] if isinstance(cell, PaceCell) else ENGINES[cell.index.kind]
+    reason = kind.unavailable()
     if reason is not None:
         session.keep(cell, bare_result(cell, session.suite, SKIPPED, reason))
         pytest.skip(reason)  # the row just written says so in the report

@@ -14,6 +14,8 @@ from bench.measuring.cpu_settings import UNTOLD, setting_words, timing_limits
 from ris_core.engines import ENGINES
 
 _EXTRAS = {
+    "openvino": "faster features on CPUs (extract.backend = 'openvino'); pip install 'ris-bench[openvino]'",
+    "lightly": "the suite throughput trains it beside ours; pip install 'ris-bench[rivals]'",
     "ir_measures": "the tests compare our measures with it; pip install 'ris-bench[test]'",
     "hypothesis": "the tests need it; pip install 'ris-bench[test]'",
     "ruff": "the lint step needs it; pip install 'ris-bench[lint]'",

@@ -6,7 +6,6 @@ kept with its process, for the cells that query it.
 
 import contextlib
 import dataclasses
-import time
 import zlib
 from collections.abc import Iterator
 from typing import Any
@@ -14,11 +13,12 @@ from typing import Any
 import numpy as np
 
 from bench.base import Asked, Base
-from bench.cells import BuildCell, Cell, IndexKey, QueryCell
+from bench.cells import BuildCell, IndexKey, QueryCell
 from bench.measuring.clock import ONCE, SINGLE, Asking, Rounds
 from bench.measuring.null_engine import NullParams, build_null
-from bench.measuring.other_load import LoadMeter
-from bench.measuring.worker import IndexOrder, RawVectors, Worker, WorkerError
+from bench.measuring.other_load import CellLoad
+from bench.measuring.remote import WorkerError
+from bench.measuring.worker import IndexOrder, RawVectors, Worker
 from bench.results import BuildResult, QueryResult
 from bench.scoring import Scorer
 from bench.suite import AS_PUBLISHED, MeasureSpec
@@ -64,11 +64,11 @@ class Measurer:
         order = index_order(base, kind, params, cell.threads)
         raw = RawVectors(base.features_folder / "features.npy", base.rows, base.space_folder)
         query = Asking(base.timed.corrected[:1], scorer.depth, kind.query_params(), cell.threads)
-        load = _Load()
+        load = CellLoad()
         with contextlib.ExitStack() as ending:
             worker = ending.enter_context(Worker(dataclasses.replace(order, raw=raw), self.spec.timeout_s))
             built = worker.build(self._rounds, query)
-            load.add(worker)
+            load.add(worker.used_cpu_s())
             if built.slow:
                 self.kept = cell.index, worker
                 ending.pop_all()
@@ -94,11 +94,11 @@ class Measurer:
             threads_seen=built.threads_seen,
         )
 
-    def _read_memory(self, order: IndexOrder, query: Asking, load: "_Load") -> dict[str, int | None]:
+    def _read_memory(self, order: IndexOrder, query: Asking, load: CellLoad) -> dict[str, int | None]:
         """What building an index adds to a process of its own; nothing where that one dies, for times are kept."""
         with contextlib.suppress(WorkerError), Worker(order, self.spec.timeout_s) as worker:
             memory = worker.memory(query)
-            load.add(worker)
+            load.add(worker.used_cpu_s())
             return memory
         return {}
 
@@ -110,7 +110,7 @@ class Measurer:
         """
         base, judged = scorer.base, scorer.judged
         scores: dict[str, Any] = {}
-        judgment, load = None, _Load()
+        judgment, load = None, CellLoad()
         with self._worker(cell, base) as worker:
             asking = _asking(cell, base.timed, scorer.depth)
             prepared = worker.prepare(asking)
@@ -123,7 +123,7 @@ class Measurer:
             if first:
                 untimed, judgment = _untimed(cell, scorer, worker)
                 scores |= untimed
-            load.add(worker)
+            load.add(worker.used_cpu_s())
         n, d = base.corrected.values.shape
         result = QueryResult(
             **_names(cell),
@@ -221,7 +221,7 @@ def _asking(cell: QueryCell, asked: Asked, k: int) -> Asking:
     return Asking(np.ascontiguousarray(queries), k, cell.query.params, cell.threads)
 
 
-def _names(cell: Cell) -> dict[str, Any]:
+def _names(cell: BuildCell | QueryCell) -> dict[str, Any]:
     """What every row says of its cell."""
     index = cell.index
     return {
@@ -232,18 +232,3 @@ def _names(cell: Cell) -> dict[str, Any]:
         "params": index.build.as_dict(),
         "threads": cell.threads,
     }
-
-
-class _Load:
-    """Share of the cores that work other than ours takes, from now on."""
-
-    def __init__(self) -> None:
-        self._meter, self._before_s = LoadMeter(), time.process_time()
-
-    def add(self, worker: Worker) -> None:
-        """Count what the worker has done for this cell as ours; call it once, at the end."""
-        self._before_s -= worker.used_cpu_s()
-
-    def read(self) -> float | None:
-        """See `bench.measuring.other_load.LoadMeter.read`."""
-        return self._meter.read(time.process_time() - self._before_s)

@@ -8,7 +8,7 @@ import numpy as np
 
 from bench.cells import Cell
 from bench.measuring.other_load import is_noisy
-from bench.results import OK, SKIPPED, BuildResult, Result, StageNote
+from bench.results import OK, SKIPPED, BuildResult, PaceResult, Result, StageNote
 from bench.scores.inference import median_time
 from bench.suite import SCENE, SINGLE, CorpusSpec, Suite
 
@@ -54,7 +54,9 @@ def result_words(result: Result) -> str:
         return f"skipped: {result.reason}"
     if result.status != OK:
         return f"FAILED: {result.reason}"
-    if isinstance(result, BuildResult):
+    if isinstance(result, PaceResult):
+        words = f"{result.n / median_time(result.times_s):.3g} tiles/s"
+    elif isinstance(result, BuildResult):
         words = f"{seconds_words(median_time(result.build_s))}, {(result.size_bytes or 0) / 2**20:.1f} MiB"
     else:
         each_s = median_time(result.times_s) / (1 if result.mode == SINGLE else result.q)
@@ -105,11 +107,14 @@ def plan_lines(suite: Suite, cells: list[Cell], cache: Path, folder: Path) -> li
         entry.name + (f" (DINO, {entry.recipe.epochs} epochs)" if entry.recipe else "") for entry in suite.backbones
     )
     engines = ", ".join(f"{grid.name} ({len(grid.builds)} x {len(grid.queries)})" for grid in suite.engines)
+    spec = suite.throughput
+    measured = [f"  engines    {engines} (builds x query settings)"] if suite.engines else []
+    measured += [f"  rates      {', '.join(spec.stages)} by {', '.join(spec.ways)}"] if spec else []
     lines = [
         f"{suite.name}: {suite.about.title}" if suite.about.title else suite.name,
         f"  corpus     {_corpus_words(suite.corpus)}",
         f"  backbones  {backbones}",
-        f"  engines    {engines} (builds x query settings)",
+        *measured,
         f"  cells      {len(cells)}",
         f"  cache      {cache}",
         f"  run        {folder}",

@@ -219,6 +219,60 @@ class QueryResult(_Measured):
 
 
 @dataclasses.dataclass(frozen=True)
+class PaceResult(_Measured):
+    """One throughput cell: one stage done in one way.
+
+    Attributes:
+        cell: The cell's id, unique in the run.
+        stage: ``"tiles"``, ``"train"`` or ``"extract"``.
+        way: A key of `bench.pace.ways.WAYS`.
+        backbone: Name of the backbone's variant; empty for tiling.
+        threads: Threads that torch, OpenMP and our decoding were given.
+        n: Tiles of a round.
+        batch: Tiles of a step or a pass; 0 for tiling.
+        workers: Processes that load images; 0 where the process itself does.
+        device: ``"cpu"`` or ``"cuda"``.
+        precision: ``"fp32"``, ``"fp16"`` or ``"bf16"``; empty for tiling.
+        times_s: For each process the seconds of each round.
+        prepare_s: For each process the seconds that making the network's input of a round takes alone; None for tiling.
+        flops_per_tile: Of the network, or of a training step; None for tiling.
+        peak_flops: For each process the FLOP/s of a large product of matrices; None for tiling.
+        peak_rss_bytes: For each process the most memory that it held; None where the system does not tell.
+        peak_device_bytes: For each process the most memory on the GPU; None on the CPU.
+        other_load_fracs: For each process the share of the usable cores, in [0, 1], that other work took while the cell
+            was measured in it; None where that was too short to tell.
+        threads_seen: Pools that threadpoolctl found while measuring, and their threads.
+        status: ``"ok"``, ``"failed"`` or ``"skipped"``.
+        reason: Why it failed or was skipped, else empty.
+    """
+
+    RECORD: ClassVar[str] = "pace"
+    PER_PROCESS = ("times_s", "prepare_s", "peak_flops", "peak_rss_bytes", "peak_device_bytes", "other_load_fracs")
+    slow_build: ClassVar[bool] = False
+
+    cell: str
+    stage: str
+    way: str
+    backbone: str
+    threads: int
+    n: int = 0
+    batch: int = 0
+    workers: int = 0
+    device: str = ""
+    precision: str = ""
+    times_s: list[list[float]] = dataclasses.field(default_factory=list)
+    prepare_s: list[float | None] = dataclasses.field(default_factory=list)
+    flops_per_tile: int | None = None
+    peak_flops: list[float | None] = dataclasses.field(default_factory=list)
+    peak_rss_bytes: list[int | None] = dataclasses.field(default_factory=list)
+    peak_device_bytes: list[int | None] = dataclasses.field(default_factory=list)
+    other_load_fracs: list[float | None] = dataclasses.field(default_factory=list)
+    threads_seen: dict[str, int] = dataclasses.field(default_factory=dict)
+    status: str = OK
+    reason: str = ""
+
+
+@dataclasses.dataclass(frozen=True)
 class StageNote(_JsonRecord):
     """What one heavy stage made or reused.
 
@@ -296,7 +350,7 @@ class RunRecord(_JsonRecord):
         return [StageNote.from_json(stage, "run.json stages") for stage in self.stages]
 
 
-Result = BuildResult | QueryResult
+Result = BuildResult | QueryResult | PaceResult
 
 
 def cell_slug(cell: str) -> str:
@@ -330,10 +384,10 @@ def read_result(path: Path) -> Result:
         ArtifactError: If it is damaged or of another version.
     """
     content = _read_json(path)
-    classes: dict[str, type[Result]] = {"build": BuildResult, "query": QueryResult}
+    classes: dict[str, type[Result]] = {"build": BuildResult, "query": QueryResult, "pace": PaceResult}
     record = content.get("record")
     if record not in classes:
-        raise ArtifactError(f"{path}: record {record!r} is neither a build nor a query. Delete it and run again.")
+        raise ArtifactError(f"{path}: record {record!r} is no kind of cell. Delete it and run again.")
     return classes[record].from_json(content, str(path))
 
 

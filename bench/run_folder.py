@@ -7,7 +7,7 @@ from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
-from bench.cells import BuildCell, Cell
+from bench.cells import BuildCell, Cell, PaceCell
 from bench.machine import compare_machines
 from bench.results import (
     CELLS,
@@ -15,6 +15,7 @@ from bench.results import (
     OK,
     RUN,
     BuildResult,
+    PaceResult,
     QueryResult,
     Result,
     RunRecord,
@@ -162,6 +163,8 @@ def _mark(folder: Path, cell: Cell) -> Path:
 
 def bare_result(cell: Cell, suite: Suite, status: str = FAILED, reason: str = "") -> Result:
     """A row that names the cell and its parameters, with nothing measured."""
+    if isinstance(cell, PaceCell):
+        return PaceResult(cell.id, cell.stage, cell.way, cell.backbone, cell.threads, status=status, reason=reason)
     index = cell.index
     shared: dict[str, Any] = {
         "cell": cell.id,
@@ -194,6 +197,9 @@ def _version() -> str:
 
 def _measuring(suite: Suite) -> str:
     measure = suite.measure
+    paced = "" if suite.throughput is None else _pacing(suite)
+    if not suite.engines:
+        return paced
     return (
         f"Each cell was measured in {measure.processes} fresh processes, one in each pass over the suite; an index "
         f"that takes over {measure.slow_build_s:g} s to build in one, which then answers all its query cells. "
@@ -204,4 +210,14 @@ def _measuring(suite: Suite) -> str:
         "Single: each query timed once a process, one a call. Where queries are tiles of the index, k + 1 neighbours "
         "are asked for and the query's own tile is dropped. Memory was read in another process, of slow builds in the "
         "one that built them."
+        f"{paced and ' '}{paced}"
+    )
+
+
+def _pacing(suite: Suite) -> str:
+    measure = suite.measure
+    return (
+        f"Rates: each way of a stage in {measure.processes} fresh processes, the ways taking turns, {measure.warmup} "
+        f"untimed and {measure.rounds} timed rounds in each, threads held at the cell's number; what its preparation "
+        "takes alone, and the FLOP/s of a large product of matrices, measured there after."
     )

@@ -12,16 +12,18 @@ from typing import Any
 import numpy as np
 
 from bench.base import Base, Cut, draw_query_rows, without_pixels
-from bench.cells import BuildCell, Cell, QueryCell
+from bench.cells import BuildCell, Cell, PaceCell, QueryCell
 from bench.hygiene import examine_features, examine_tiles
 from bench.judging.judge import Judgments, judge_tiles, main_labels
 from bench.measure import Measurer
+from bench.pacing import measure_pace
 from bench.query_facts import query_facts
 from bench.results import (
     FAILED,
     HITS,
     OK,
     BuildResult,
+    PaceResult,
     QueryResult,
     Result,
     StageNote,
@@ -34,10 +36,10 @@ from bench.results import (
 from bench.run_folder import bare_result, mark_ended, now, update_run
 from bench.scores.exclusion import excluded_rows
 from bench.scoring import Scorer
-from bench.stages import Cache, prepare_base, prepare_tiles
+from bench.stages import KNN, Cache, prepare_base, prepare_tiles
 from bench.suite import SELF, Suite
 from bench.suite_faults import corpus_faults, feature_widths
-from bench.tables.run_tables import JUDGMENTS, LOGS, QUERIES
+from bench.tables.run_tables import ANSWERS, JUDGMENTS, LOGS, QUERIES
 from ris_core.artifacts import disk_error, written_whole
 from ris_core.errors import CorpusError, SuiteError
 from ris_core.records import Hits, Tiles
@@ -83,15 +85,17 @@ class Session:
         known = [s for s in read_run(self.folder).stages if (s["stage"], s["backbone"]) != (note.stage, note.backbone)]
         update_run(self.folder, stages=[*known, note.to_json()])
         if note.stage == "checkpoint":
-            self._copy_log(note)
+            self._copy(Path(note.folder) / "log.txt", LOGS, note.backbone)
+        if note.stage == "space" and (Path(note.folder) / KNN).is_file():
+            self._copy(Path(note.folder) / KNN, ANSWERS, note.backbone)
         self.tell_stage(note)
 
-    def _copy_log(self, note: StageNote) -> None:
-        """Keep the training log with the run, whose tables then need no cache."""
-        target = self.folder / LOGS / f"{note.backbone}.txt"
+    def _copy(self, source: Path, kind: str, backbone: str) -> None:
+        """Keep a file of an artifact with the run, whose tables then need no cache."""
+        target = self.folder / kind / f"{backbone}{source.suffix}"
         try:
             target.parent.mkdir(exist_ok=True)
-            shutil.copyfile(Path(note.folder) / "log.txt", target)
+            shutil.copyfile(source, target)
         except OSError as error:
             raise disk_error(target, error) from error
 
@@ -107,9 +111,10 @@ class Session:
         faults = corpus_faults(self.suite, indexed, trained, feature_widths(self.suite, []))
         self._judged = None
         try:
-            if not cut.sizes:  # a smaller corpus has fewer relevant tiles: precision would follow the size
-                self._judged = judge_tiles(without_pixels(cut.tiles, cut.base_rows), self.suite.judge)
-            self._check_exclusions(cut)
+            if self.suite.engines:
+                if not cut.sizes:  # a smaller corpus has fewer relevant tiles: precision would follow the size
+                    self._judged = judge_tiles(without_pixels(cut.tiles, cut.base_rows), self.suite.judge)
+                self._check_exclusions(cut)
         except CorpusError as error:
             faults.append(f"{self.suite.path}: {error}")
         if faults:
@@ -127,7 +132,7 @@ class Session:
             np.save(unfinished, cut.tiles.ids[cut.base_rows])
         if self._judged is not None:
             self._judged.save(self.folder / JUDGMENTS)
-        if cut.tiles.size_px > 1:  # vectors have no pixels
+        if self.suite.engines and cut.tiles.size_px > 1:  # vectors have no pixels
             self._note_hygiene("", lambda: self._examine_tiles(cut))
         return cut
 
@@ -153,7 +158,7 @@ class Session:
         """The features of one backbone, trained first where the suite says so, and what is known of their queries."""
         entry, suite = self.suite.backbone(backbone), self.suite
         cut = self.cut.of_size(entry.size)
-        base = prepare_base(self.cache, entry, cut, suite.space, suite.queries)
+        base = prepare_base(self.cache, entry, cut, suite.space, suite.queries, suite.judge.knn_every)
         tiles = without_pixels(cut.tiles, cut.base_rows)
         path = self.folder / QUERIES / f"{backbone}.parquet"
         if not path.is_file():
@@ -191,6 +196,13 @@ class Session:
         result, judged = self.measurer.measure_query(cell, scorer, first=before is None)
         if judged is not None:
             result = dataclasses.replace(result, hits_file=self._write_hits(cell, judged.hits, judged.relevant))
+        self.keep(cell, result if before is None else before.joined(result))
+        return result
+
+    def measure_pace(self, cell: PaceCell) -> PaceResult:
+        """Measure a throughput cell in one more process and put its row on disk; what that process measured."""
+        before = self.measured(cell)
+        result = measure_pace(cell, self.suite, self.cut, self.cache, self.folder)
         self.keep(cell, result if before is None else before.joined(result))
         return result
 

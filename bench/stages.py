@@ -27,12 +27,11 @@ from bench.base import (
     exact_neighbours,
     nested_rows,
     split_rows,
-    without_pixels,
 )
-from bench.judging.judge import main_labels
+from bench.extraction import extract_timed
+from bench.knn_probe import KnnProbe, knn_scores, split_for_knn
 from bench.results import StageNote
 from bench.scores.exclusion import block_codes
-from bench.scores.score import bootstrap_interval, knn_correct
 from bench.suite import SCENE, SYNTHETIC, BackboneEntry, CorpusSpec, QuerySpec, SpaceSpec
 from bench.vector_corpus import (
     comparable_neighbours,
@@ -47,17 +46,16 @@ from fixtures.vectors import BASE_FILE, make_vectors
 from ris_core.artifacts import file_digest, make_once, read_manifest
 from ris_core.backbone import COLOUR, PRETRAINED, RANDOM, BackboneSpec, build_backbone
 from ris_core.errors import CorpusError
-from ris_core.features import ExtractOptions, extract_features
 from ris_core.records import PADDING_ID, Features, Hits, Tiles
 from ris_core.space import Space, fit_space
 from ris_core.tiles import corpus_fingerprint, cut_tiles
-from ris_core.train import TrainOptions, train_dino
+from ris_core.train import train_dino
+from ris_core.training_options import DEFAULT_OPTIONS, TrainOptions
 from ris_core.vector_files import read_vectors
 
-VERSIONS = {"scene": 1, "vectors": 1, "tiles": 1, "checkpoint": 1, "features": 1, "space": 3, "truth": 2}
+VERSIONS = {"scene": 1, "vectors": 1, "tiles": 1, "checkpoint": 2, "features": 2, "space": 4, "truth": 2}
+KNN = "knn.csv"  # in the artifact of a space: what k-NN predicts of each tile that is asked
 _SPARE_TRUTH = 10  # neighbours beyond k that the truth keeps, so that ties at rank k can be seen
-_KNN_TILES = 10_000  # at most so many tiles, drawn by seed, are classified by each other
-_LARGEST_COPY_BYTES = 2**30  # a training half above this is copied to disk, not to memory
 
 
 @dataclasses.dataclass(frozen=True)
@@ -102,7 +100,7 @@ def prepare_tiles(cache: Cache, corpus: CorpusSpec) -> Cut:
     """
     if corpus.is_vectors:
         return _take_vectors(cache, corpus)
-    source, spec, source_key = _locate(cache, corpus)
+    source, spec, source_key = locate_corpus(cache, corpus)
     parameters = dataclasses.asdict(dataclasses.replace(spec, labels=None, classes=None))
     for name in ("labels", "classes"):
         path = getattr(spec, name)
@@ -125,7 +123,7 @@ def prepare_tiles(cache: Cache, corpus: CorpusSpec) -> Cut:
             f"{corpus.source}: {len(tiles)} tiles leave {len(train_rows)} to train on and {len(base_rows)} to search "
             f"with train_frac = {corpus.train_frac}. Cut smaller tiles, or take a larger corpus."
         )
-    return Cut(tiles, note.key, train_rows, base_rows)
+    return Cut(tiles, note.key, train_rows, base_rows, folder=Path(note.folder))
 
 
 def _take_vectors(cache: Cache, corpus: CorpusSpec) -> Cut:
@@ -148,7 +146,7 @@ def _take_vectors(cache: Cache, corpus: CorpusSpec) -> Cut:
     return Cut(tiles, vector_key(vectors, table), rows[:0], rows, vectors, sizes)
 
 
-def _locate(cache: Cache, corpus: CorpusSpec) -> tuple[Path, Any, str]:
+def locate_corpus(cache: Cache, corpus: CorpusSpec) -> tuple[Path, Any, str]:
     """Path of the corpus, its tile spec, and a key of its content; the scene is made on the way."""
     spec = corpus.tile_spec()
     if corpus.source != SCENE:
@@ -164,53 +162,53 @@ def _locate(cache: Cache, corpus: CorpusSpec) -> tuple[Path, Any, str]:
     return folder / "ortho.tif", dataclasses.replace(spec, classes=classes), note.key
 
 
-def prepare_checkpoint(cache: Cache, entry: BackboneEntry, cut: Cut) -> tuple[BackboneSpec, str]:
+def prepare_checkpoint(
+    cache: Cache, entry: BackboneEntry, cut: Cut, knn_every: int, options: TrainOptions = DEFAULT_OPTIONS
+) -> tuple[BackboneSpec, str]:
     """The backbone with the weights that it has after training, and the key of those weights.
+
+    Every ``knn_every`` epochs, and before the first, its k-NN accuracy is read where the corpus has labels; 0: never.
+    Where ``options.ranks`` train together all of them call this; the first one makes the artifact.
 
     Raises:
         CheckpointError: If its weights do not fit, or training diverged.
     """
-    spec, recipe = entry.spec, entry.recipe
+    spec, recipe, ranks = entry.spec, entry.recipe, options.ranks
     weights = spec.weights if spec.weights in (RANDOM, PRETRAINED) else file_digest(Path(spec.weights))
     if recipe is None:
         return spec, weights
     split = {"train_rows": _digest(cut.train_rows)}
-    parameters = {**_spec_parameters(spec), "recipe": dataclasses.asdict(recipe), **split}
+    knn = split_for_knn(cut) if knn_every else None
+    probe = None if knn is None else KnnProbe(cut.tiles, knn)
+    probing = {"knn_every": 0 if probe is None else knn_every}
+    parameters = {**_spec_parameters(spec), "recipe": dataclasses.asdict(recipe), **split, **probing}
+    options = dataclasses.replace(options, progress=cache.progress, probe=probe, probe_every=max(1, knn_every))
+
+    def train(folder: Path) -> None:
+        train_dino(cut.tiles, spec, recipe, folder, rows=cut.train_rows, options=options)
 
     def make(folder: Path) -> Mapping[str, Any]:
-        copied = folder / "training-tiles.npy"
-        try:
-            start = time.perf_counter()
-            tiles = _copy_rows(cut.tiles, cut.train_rows, copied)
-            train_dino(tiles, spec, recipe, folder, options=TrainOptions(progress=cache.progress))
-        finally:
-            copied.unlink(missing_ok=True)
+        before = {} if probe is None else probe(build_backbone(spec))
+        start = time.perf_counter()
+        train(ranks.agree(folder))
         log = [json.loads(line) for line in (folder / "log.txt").read_text(encoding="utf-8").splitlines()]
         return {
-            "n": len(tiles),
+            "n": len(cut.train_rows),
             "epochs": len(log),
             "train_s": time.perf_counter() - start,
             "final_loss": log[-1]["train_loss"] if log else None,
+            **{f"{name}_start": value for name, value in before.items()},
         }
 
-    note = cache.make("checkpoint", entry.name, parameters, [cut.key, weights], make)
+    if not ranks.is_first and (folder := ranks.agree(None)) is not None:
+        train(folder)
+    note = cache.make("checkpoint", entry.name, parameters, [cut.key, weights], make)  # others wait for the first one
+    if ranks.is_first and note.reused:
+        ranks.agree(None)
     return dataclasses.replace(spec, weights=str(Path(note.folder) / "model.safetensors")), note.key
 
 
-def _copy_rows(tiles: Tiles, rows: np.ndarray, path: Path) -> Tiles:
-    """Those tiles; without a copy where they are all, on disk where memory might not hold them."""
-    if len(rows) == len(tiles):
-        return tiles
-    shape = (len(rows), *tiles.pixels.shape[1:])
-    if np.prod(shape) <= _LARGEST_COPY_BYTES:
-        return tiles[rows]
-    pixels = np.lib.format.open_memmap(path, mode="w+", dtype=np.uint8, shape=shape)
-    for start in range(0, len(rows), 4096):
-        pixels[start : start + 4096] = tiles.pixels[rows[start : start + 4096]]
-    return Tiles(pixels, tiles.table.iloc[rows].reset_index(drop=True))
-
-
-def prepare_features(cache: Cache, entry: BackboneEntry, cut: Cut) -> tuple[Features, StageNote]:
+def prepare_features(cache: Cache, entry: BackboneEntry, cut: Cut, knn_every: int = 0) -> tuple[Features, StageNote]:
     """Features of all tiles by one backbone, trained first where the suite says so, and their artifact."""
     vectors = cut.vectors
     if vectors is not None:
@@ -218,25 +216,13 @@ def prepare_features(cache: Cache, entry: BackboneEntry, cut: Cut) -> tuple[Feat
             "features", entry.name, {}, [cut.key], lambda folder: copy_vectors(vectors, cut.tiles.table, folder)
         )
         return Features.open(Path(note.folder)), note
-    spec, weights_key = prepare_checkpoint(cache, entry, cut)
+    spec, weights_key = prepare_checkpoint(cache, entry, cut, knn_every)
 
     def make(folder: Path) -> Mapping[str, Any]:
-        backbone = build_backbone(spec)
-        start = time.perf_counter()
-        features = extract_features(cut.tiles, backbone, out=folder, options=ExtractOptions(progress=cache.progress))
-        seconds = time.perf_counter() - start
-        norms = np.linalg.norm(features.values, axis=1)
-        return {
-            "n": len(features),
-            "d": features.values.shape[1],
-            "parameters": backbone.parameters_count,
-            "extract_s": seconds,
-            "tiles_per_s": len(features) / seconds,
-            "norm_mean": float(norms.mean()),
-            "norm_std": float(norms.std()),
-        }
+        return extract_timed(cut.tiles, spec, folder, entry.extract, cache.progress)
 
-    note = cache.make("features", entry.name, _spec_parameters(entry.spec), [cut.key, weights_key], make)
+    parameters = {**_spec_parameters(entry.spec), "extract": dataclasses.asdict(entry.extract)}  # rates depend on it
+    note = cache.make("features", entry.name, parameters, [cut.key, weights_key], make)
     return Features.open(Path(note.folder)), note
 
 
@@ -252,9 +238,11 @@ def _spec_parameters(spec: BackboneSpec) -> dict[str, Any]:
     }
 
 
-def prepare_base(cache: Cache, entry: BackboneEntry, cut: Cut, space: SpaceSpec, queries: QuerySpec) -> Base:
+def prepare_base(
+    cache: Cache, entry: BackboneEntry, cut: Cut, space: SpaceSpec, queries: QuerySpec, knn_every: int = 0
+) -> Base:
     """One backbone's features of the searched tiles, raw and corrected, with the exact neighbours of the queries."""
-    features, made = prepare_features(cache, entry, cut)
+    features, made = prepare_features(cache, entry, cut, knn_every)
     if cut.vectors is not None and space.normalize and not space.center:
         refuse_zeros(cut.vectors, made.notes["zero_vectors"])
     fitted, corrected, spaced = prepare_space(cache, entry.name, features, cut, space, made.key)
@@ -282,7 +270,7 @@ def prepare_space(
 ) -> tuple[Space, Features, StageNote]:
     """The space fitted on the searched tiles, their features in it, and the artifact of both.
 
-    It notes the labels' k-NN accuracy if known.
+    Where tiles have labels, it holds what k-NN says of them by the raw features, and notes the accuracy.
     """
     ids = cut.tiles.ids[cut.base_rows]
 
@@ -295,16 +283,13 @@ def prepare_space(
         np.save(folder / "features.npy", corrected.values)  # over what an attempt that was cut off may have left
         corrected.save(folder)
         notes = {"n": len(raw), "d": raw.values.shape[1]}
-        labels = main_labels(without_pixels(cut.tiles, cut.base_rows))
-        if labels is None:
+        knn = split_for_knn(cut)
+        if knn is None:
             return notes
-        labelled = np.flatnonzero(labels != "")
-        rows = labelled[draw_query_rows(len(labelled), min(len(labelled), _KNN_TILES), 0)]
-        correct = knn_correct(corrected.values[rows], labels[rows])
-        low, high = bootstrap_interval(correct)
-        accuracy = {"knn_accuracy": float(correct.mean()), "knn_ci_low": low, "knn_ci_high": high}
-        known = {name: None if math.isnan(value) else value for name, value in accuracy.items()}
-        return {**notes, **known, "knn_tiles": len(rows)}
+        answers = knn.answers(features.values[knn.memory], features.values[knn.queries])
+        answers.to_csv(folder / KNN, index=False)
+        known = {name: None if math.isnan(value) else value for name, value in knn_scores(answers).items()}
+        return {**notes, **known, "knn_memory": len(knn.memory), "knn_queries": len(knn.queries)}
 
     parameters = {**dataclasses.asdict(spec), "ids": _digest(ids)}
     note = cache.make("space", backbone, parameters, [parent], make)

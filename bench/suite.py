@@ -12,9 +12,12 @@ from typing import Any, Final, Literal
 from bench.judging.judge import JudgeSpec
 from fixtures.vectors import SyntheticVectors
 from ris_core.backbone import BackboneSpec
+from ris_core.device import device_faults
 from ris_core.engines import ENGINES
+from ris_core.feature_batches import DEFAULT_OPTIONS, ExtractOptions
 from ris_core.recipe import DinoRecipe
 from ris_core.tiling.tile_spec import TileSpec
+from ris_core.tiling.virtual_path import is_virtual
 from ris_core.vector_files import Vectors, is_vector_file, read_vectors
 
 SCENE = "scene"  # the embedded corpus
@@ -33,6 +36,8 @@ BLOCK: Final = "block"
 ExclusionName = Literal["self", "overlap", "block"]
 SpaceName = Literal["corrected", "as_published"]
 Mode = Literal["single", "batch"]
+StageName = Literal["tiles", "train", "extract"]  # of `bench.pace`, which lives up to them
+WayName = Literal["ours", "published", "lightly"]
 
 
 @dataclasses.dataclass(frozen=True)
@@ -114,7 +119,7 @@ class CorpusSpec:
             faults.append(f"scene_px = {self.scene_px}; it must be at least {SMALLEST_SCENE_PX}.")
         if self.source == SCENE and self.scene_px < self.tile_px:
             faults.append(f"tile_px = {self.tile_px} is larger than the scene, scene_px = {self.scene_px}.")
-        if self.source not in (SCENE, SYNTHETIC) and not Path(self.source).exists():
+        if self.source not in (SCENE, SYNTHETIC) and not is_virtual(self.source) and not Path(self.source).exists():
             faults.append(
                 f"source = {self.source!r} does not exist. Name a file or folder, or {SCENE!r}, or {SYNTHETIC!r}."
             )
@@ -174,12 +179,16 @@ class BackboneEntry:
         spec: The network, or `VECTORS`.
         recipe: How it is trained; None: it is not.
         size: How many of the vectors are indexed, where a corpus has several sizes; None: all.
+        like: Name of the table whose keys it took over; empty: it is written out.
+        extract: How its features are computed: ``[extract]``, the same for all.
     """
 
     name: str
     spec: BackboneSpec
     recipe: DinoRecipe | None = None
     size: int | None = None
+    like: str = ""
+    extract: ExtractOptions = DEFAULT_OPTIONS
 
 
 @dataclasses.dataclass(frozen=True)
@@ -300,6 +309,40 @@ class MeasureSpec:
 
 
 @dataclasses.dataclass(frozen=True)
+class ThroughputSpec:
+    """``[throughput]``: the rates of stages by several ways, which take turns; the clock is that of ``[measure]``.
+
+    Attributes:
+        stages: ``"tiles"``: the corpus is cut. ``"train"``: a DINO training, of each backbone that has a recipe.
+            ``"extract"``: features, of each backbone.
+        ways: ``"ours"``; ``"published"``: what the thesis' code does; ``"lightly"``: its DINO, which trains alone.
+        steps: Steps of a round of training, with the recipe's batch.
+        tiles: Tiles of a round of extraction.
+        batch: Tiles of one pass of the extraction.
+        workers: Processes that load images for other ways than ours where a GPU computes. On a CPU, from whose cores
+            they would take away, the process loads them itself.
+        device: ``"auto"`` (CUDA where it is there), ``"cpu"`` or ``"cuda"``.
+    """
+
+    stages: tuple[StageName, ...] = ("tiles", "train", "extract")
+    ways: tuple[WayName, ...] = ("ours", "published", "lightly")
+    steps: int = 1
+    tiles: int = 64
+    batch: int = 64
+    workers: int = 10
+    device: str = "auto"
+
+    def faults(self) -> list[str]:
+        """Numbers below one, lists empty or with doubles, a device that is not there."""
+        least = ("steps", "tiles", "batch")
+        faults = [f"{key} = {v}; it must be at least 1." for key in least if (v := getattr(self, key)) < 1]
+        if self.workers < 0:
+            faults.append(f"workers = {self.workers}; it must be at least 0.")
+        faults += _choice_faults("stages", self.stages) + _choice_faults("ways", self.ways)
+        return faults + device_faults(self.device, "auto", None)
+
+
+@dataclasses.dataclass(frozen=True)
 class Suite:
     """One suite: what to compare, on which corpus, measured how.
 
@@ -316,6 +359,7 @@ class Suite:
         queries: ``[queries]``.
         judge: ``[judge]``.
         measure: ``[measure]``.
+        throughput: ``[throughput]``, if it has one; it needs no engines then.
         unused: Sections and keys that the file has and its corpus has no use for; they were left out.
     """
 
@@ -331,6 +375,7 @@ class Suite:
     queries: QuerySpec
     judge: JudgeSpec
     measure: MeasureSpec
+    throughput: ThroughputSpec | None = None
     unused: tuple[str, ...] = ()
 
     def to_json(self) -> dict[str, Any]:

@@ -11,10 +11,13 @@ from pathlib import Path
 
 import torch
 
-from bench.suite import AS_PUBLISHED, SCENE, SYNTHETIC, Suite
-from ris_core.backbone import RANDOM, build_backbone
-from ris_core.errors import CheckpointError, CorpusError, RasterError
+from bench.pace.work import EXTRACT, TILES, TRAIN
+from bench.suite import AS_PUBLISHED, SCENE, SYNTHETIC, Suite, ThroughputSpec
+from ris_core.backbone import RANDOM, build_backbone, refuse_tiles
+from ris_core.errors import CheckpointError, CorpusError, RasterError, SuiteError
 from ris_core.tiles import count_cells
+from ris_core.train import refuse_crops
+from ris_core.weights import read_weights
 
 _TYPICAL_WIDTH = 192
 
@@ -34,11 +37,13 @@ def joint_faults(suite: Suite, known: Sequence[str]) -> list[str]:
 
 
 def feature_widths(suite: Suite, faults: list[str]) -> dict[str, int]:
-    """Dimensions of each backbone's features, from its shape alone: no weights are made, read or downloaded.
+    """Dimensions of each backbone's features, from its shape alone: no weights are made or downloaded.
+
+    Told on the way: whether a file's weights fit, and the network takes the corpus' tiles and the recipe's crops.
 
     Args:
         suite: The suite.
-        faults: An architecture that timm refuses is appended here.
+        faults: An architecture that timm refuses, weights that do not fit and tiles that do not are appended here.
     """
     if suite.corpus.is_vectors:
         vectors = _vectors(suite, faults)
@@ -47,8 +52,14 @@ def feature_widths(suite: Suite, faults: list[str]) -> dict[str, int]:
     for entry in suite.backbones:
         try:
             with torch.device("meta"):
-                widths[entry.name] = build_backbone(dataclasses.replace(entry.spec, weights=RANDOM)).d
-        except CheckpointError as error:
+                backbone = build_backbone(dataclasses.replace(entry.spec, weights=RANDOM))
+            widths[entry.name] = backbone.d
+            if Path(entry.spec.weights).is_file():
+                read_weights(backbone, Path(entry.spec.weights))
+            refuse_tiles(entry.spec, suite.corpus.stored_px or suite.corpus.tile_px)
+            if entry.recipe is not None:
+                refuse_crops(entry.spec, entry.recipe, suite.corpus.stored_px or suite.corpus.tile_px)
+        except (CheckpointError, CorpusError, SuiteError) as error:
             faults.append(f"{suite.path}: [backbone.{entry.name}] {error}")
     return widths
 
@@ -125,7 +136,13 @@ def corpus_faults(suite: Suite, indexed: int, trained: int, widths: dict[str, in
     sizes = sorted(suite.corpus.sizes) or [indexed]
     vectors = _vectors(suite, [])
     held_out = None if vectors is None else vectors.held_out
-    faults = [f"{where}: [queries] {fault}" for fault in _query_faults(suite, sizes[0], held_out)]
+    faults = []
+    if suite.throughput is not None:
+        most = indexed + (trained if suite.corpus.train_frac else 0)
+        faults = [f"{where}: [throughput] {fault}" for fault in _throughput_faults(suite, suite.throughput, most)]
+    if not suite.engines:
+        return faults  # nothing is searched, and nothing trained for it
+    faults += [f"{where}: [queries] {fault}" for fault in _query_faults(suite, sizes[0], held_out)]
     for entry in suite.backbones:
         if entry.recipe is not None and trained < entry.recipe.batch:
             faults.append(
@@ -146,6 +163,23 @@ def corpus_faults(suite: Suite, indexed: int, trained: int, widths: dict[str, in
                 f"the index {suite.space.whiten}. Leave it out, or set [space] whiten = {width}."
             )
     return list(dict.fromkeys(faults))
+
+
+def _throughput_faults(suite: Suite, spec: ThroughputSpec, most: int) -> Iterator[str]:
+    """What is impossible about ``[throughput]`` for a corpus of at most so many tiles."""
+    recipes = [entry.recipe for entry in suite.backbones if entry.recipe is not None]
+    if TRAIN in spec.stages and not recipes:
+        yield f"stages = {list(spec.stages)}, but no backbone is trained. Give one a train table, or leave out 'train'."
+    needed = max((recipe.batch * spec.steps for recipe in recipes), default=0)
+    if TRAIN in spec.stages and needed > most:
+        yield f"steps = {spec.steps}: a round of training takes {needed} tiles, the corpus gives {most}. Lower it."
+    if EXTRACT in spec.stages and spec.tiles > most:
+        yield f"tiles = {spec.tiles}: the corpus gives {most}. Lower it."
+    source = Path(suite.corpus.source)
+    if TILES in spec.stages and suite.corpus.source != SCENE and (source.is_dir() or source.suffix == ".zip"):
+        yield f"stages = {list(spec.stages)}: the published way cuts one raster, not {source}. Leave out 'tiles'."
+    if TILES in spec.stages and suite.corpus.stored_px not in (None, suite.corpus.tile_px):
+        yield "stages: the published way stores tiles as they are. Leave out 'tiles', or corpus.stored_px."
 
 
 def _query_faults(suite: Suite, indexed: int, held_out: int | None) -> Iterator[str]:

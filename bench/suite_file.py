@@ -26,21 +26,24 @@ from bench.suite import (
     QuerySpec,
     SpaceSpec,
     Suite,
+    ThroughputSpec,
     engine_kinds,
 )
 from bench.suite_faults import joint_faults
-from bench.toml_record import apply_override, expand_grid, parse_override, read_record, unknown_key
+from bench.toml_record import apply_override, expand_grid, inherit, parse_override, read_record, unknown_key
 from ris_core.backbone import BackboneSpec
 from ris_core.engines import ENGINES
 from ris_core.errors import CorpusError, SuiteError
+from ris_core.feature_batches import DEFAULT_OPTIONS, ExtractOptions
 from ris_core.recipe import DinoRecipe
 from ris_core.tiling.corpus import find_corpus
 from ris_core.tiling.image_folder import ImageFolder
+from ris_core.tiling.virtual_path import is_virtual
 from ris_core.vector_files import ANGULAR, EUCLIDEAN, is_vector_file
 
 T = TypeVar("T")
 
-SECTIONS = ("suite", "corpus", "backbone", "engine", "space", "queries", "judge", "measure")
+SECTIONS = ("suite", "corpus", "backbone", "engine", "space", "queries", "judge", "measure", "extract", "throughput")
 TRAINING = ("dino",)
 _METRIC_SPACES = {ANGULAR: {"center": False, "normalize": True}, EUCLIDEAN: {"normalize": False}}
 _NAME = re.compile(r"[A-Za-z0-9_][A-Za-z0-9_.-]*")
@@ -119,15 +122,19 @@ class _SuiteReader:
         if corpus is not None and corpus.is_vectors:
             backbones = _vector_entries(corpus)
         else:
-            backbones = self._named("backbone", self._backbones)
-        engines = tuple(self._named("engine", self._engine))
+            extract = self._section("extract", ExtractOptions) or DEFAULT_OPTIONS
+            named = self._named("backbone", self._backbones)
+            backbones = [dataclasses.replace(entry, extract=extract) for entry in named]
+        paced = "throughput" in self.table
+        engines = tuple(self._named("engine", self._engine) if "engine" in self.table or not paced else ())
+        throughput = self._section("throughput", ThroughputSpec) if paced else None
         space, queries = self._space(corpus), self._section("queries", QuerySpec)
         judge, measure = self._judge(corpus), self._section("measure", MeasureSpec)
         if about is None or corpus is None or space is None or queries is None or judge is None or measure is None:
             return None
         return Suite(
             self.path.stem, self.path, text, overrides,
-            about, corpus, tuple(backbones), engines, space, queries, judge, measure, unused,
+            about, corpus, tuple(backbones), engines, space, queries, judge, measure, throughput, unused,
         )  # fmt: skip
 
     def _where(self, section: str) -> str:
@@ -154,6 +161,8 @@ class _SuiteReader:
             self.table["corpus"] = {key: value for key, value in corpus.items() if key not in keys}
             unused += [f"[backbone.{name}]" for name in self.table.pop("backbone", {})]
             unused += [f"corpus.{key}" for key in keys]
+            sections = [name for name in ("extract", "throughput") if self.table.pop(name, None) is not None]
+            unused += [f"[{name}]" for name in sections]
             unused += ["[judge]"] if corpus.get("sizes") and self.table.pop("judge", None) else []
         if not _has_places(path) and isinstance(queries, Mapping) and queries.get("exclude", [SELF]) != [SELF]:
             self.table["queries"] = {key: value for key, value in queries.items() if key != "exclude"}
@@ -184,7 +193,7 @@ class _SuiteReader:
         if isinstance(table, Mapping):
             table = dict(table)
             source = table.get("source", SCENE)
-            if isinstance(source, str) and source not in (SCENE, SYNTHETIC):
+            if isinstance(source, str) and source not in (SCENE, SYNTHETIC) and not is_virtual(source):
                 table["source"] = str(self._found(source, ()))
             for key in ("queries", "labels", "classes"):
                 if isinstance(table.get(key), str):
@@ -218,6 +227,8 @@ class _SuiteReader:
         if not isinstance(tables, Mapping) or not tables:
             self.faults.append(f"{self.path}: no [{section}.NAME] table; at least one {section} is needed.")
             return []
+        if section == "backbone":  # engines have grids instead
+            tables = inherit(tables, f"{self.path}: [{section}", self.faults)
         items: list[T] = []
         for name, table in tables.items():
             if not _NAME.fullmatch(name):
@@ -230,11 +241,11 @@ class _SuiteReader:
 
     def _backbones(self, name: str, table: dict[str, Any]) -> list[BackboneEntry]:
         where = self._where(f"backbone.{name}")
-        train = table.pop("train", None)
+        like, train = table.pop("like", ""), table.pop("train", None)
         if isinstance(table.get("weights"), str) and table["weights"].endswith((".safetensors", ".pth", ".pt", ".bin")):
             table["weights"] = str(self._found(table["weights"], ()))
         if unknown := set(table) - {f.name for f in dataclasses.fields(BackboneSpec)}:
-            known = [*(f.name for f in dataclasses.fields(BackboneSpec)), "train"]
+            known = [*(f.name for f in dataclasses.fields(BackboneSpec)), "train", "like"]
             self.faults.extend(unknown_key(where, key, known) for key in sorted(unknown))
             table = {key: value for key, value in table.items() if key not in unknown}
         recipes = self._recipes(f"{where} train", train)
@@ -247,14 +258,15 @@ class _SuiteReader:
             for recipe_choice, recipe in recipes:
                 if recipe is not None and spec.model == "colour":
                     self.faults.append(f"{where} model 'colour' has nothing to train. Remove train.")
-                entries.append(BackboneEntry(_variant(name, {**choice, **recipe_choice}), spec, recipe))
+                entries.append(BackboneEntry(_variant(name, {**choice, **recipe_choice}), spec, recipe, like=like))
         return entries
 
     def _recipes(self, where: str, table: object) -> list[tuple[dict[str, Any], DinoRecipe | None]]:
-        if table is None:
+        if table is None or table is False:  # false: not trained, though the one that it is like is
             return [({}, None)]
         if not isinstance(table, Mapping):
-            self.faults.append(f'{where} = {table!r} must be a table, such as {{ method = "dino", epochs = 3 }}.')
+            allowed = 'must be a table, such as { method = "dino", epochs = 3 }, or false.'
+            self.faults.append(f"{where} = {table!r} {allowed}")
             return []
         settings = dict(table)
         method = settings.pop("method", None)

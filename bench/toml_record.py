@@ -198,6 +198,53 @@ def _is_axis(value: object, record: type, key: str) -> bool:
     return not takes_list(record, key) or (bool(value) and all(isinstance(v, list) for v in value))
 
 
+def inherit(tables: Mapping[str, Any], where: str, faults: list[str]) -> dict[str, Any]:
+    """Tables completed by those that they are like: ``like = "a"`` takes over what ``a`` holds.
+
+    Own keys win; tables within tables are joined key by key, lists are replaced. ``a`` may itself be like another.
+
+    Args:
+        tables: Tables by name.
+        where: File and section for messages, such as ``"demo.toml: [backbone"``; the table's name follows.
+        faults: A ``like`` that names no table, or leads back to itself, is appended here, once.
+
+    Returns:
+        The tables in their order, each with its own ``like``; those at fault are left out.
+    """
+    told: dict[str, None] = {}
+    found = {name: _inherited(tables, [name], where, told) for name in tables}
+    faults.extend(told)
+    return {name: table for name, table in found.items() if table is not None}
+
+
+def _inherited(tables: Mapping[str, Any], path: list[str], where: str, faults: dict[str, None]) -> Any:
+    """The last table on a path of likes, completed; None where it, or one that it is like, is at fault."""
+    table = tables[path[-1]]
+    if not isinstance(table, Mapping) or "like" not in table:
+        return table
+    base = table["like"]
+    fault = f"{where}.{path[-1]}] like = {_shown(base)}"
+    if not isinstance(base, str) or not isinstance(tables.get(base), Mapping):
+        others = ", ".join(name for name in tables if name != path[-1]) or "there is none"
+        faults[f"{fault}; it must name another table of the section: {others}."] = None
+        return None
+    if base in path:
+        circle = " -> ".join([*path[path.index(base) :], base])
+        faults[f"{fault} leads back to itself: {circle}. Write one of these tables out."] = None
+        return None
+    taken = _inherited(tables, [*path, base], where, faults)
+    return None if taken is None else _joined(taken, table)
+
+
+def _joined(base: Mapping[str, Any], own: Mapping[str, Any]) -> dict[str, Any]:
+    """Both tables as one: own keys win, tables within them are joined likewise."""
+    joined = {**base, **own}
+    for key in base.keys() & own.keys():
+        if isinstance(base[key], Mapping) and isinstance(own[key], Mapping):
+            joined[key] = _joined(base[key], own[key])
+    return joined
+
+
 def parse_override(text: str) -> tuple[list[str], Any]:
     """Key path and value of one ``--set`` argument; a value that is not TOML is a text.
 

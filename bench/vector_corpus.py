@@ -11,6 +11,7 @@ import pandas as pd
 from bench.scores.answers import check_answers
 from bench.scores.score import recall_at_k
 from bench.suite import CorpusSpec
+from ris_core.artifacts import new_matrix
 from ris_core.errors import CorpusError
 from ris_core.records import PADDING_ID, Features, Hits
 from ris_core.space import Space
@@ -54,9 +55,9 @@ def copy_vectors(vectors: Vectors, table: pd.DataFrame, folder: Path) -> Mapping
 
     Raises:
         CorpusError: If the file is damaged, or holds NaN.
+        ArtifactError: If the disk cannot take them.
     """
-    path = folder / "features.npy"
-    values = np.lib.format.open_memmap(path, mode="w+", dtype=np.float32, shape=(len(table), vectors.d))
+    values = new_matrix(folder / "features.npy", len(table), vectors.d)
     norms = np.empty(len(table))
     start = 0
     for block in vectors.blocks(table["row"].to_numpy(np.int64)):

@@ -19,7 +19,7 @@ from ris_core.errors import ComparabilityError
 _SETTING = ["cell", "n", "k"]
 _VERDICT = "other is"
 _ROUNDING = 1e-9  # equal shares that were divided differently differ in their last bits
-_MODEL_SCORES = ("final_loss", "knn_accuracy")
+_MODEL_SCORES = ("final_loss", "knn_10", "knn_20")
 _WORDS = ("higher", "lower", "no difference shown", "equal", "measured once")
 _HIGHER, _LOWER, _SAME, _EQUAL, _UNKNOWN = _WORDS
 

@@ -21,17 +21,17 @@ from bench.comparing.verdict import (
     Verdict,
     is_measured,
     judge_cell,
-    ratio_interval,
 )
 from bench.measuring.other_load import NOISY_FRAC, is_noisy
 from bench.results import Result, RunRecord, read_results
+from bench.scores.inference import ratio_interval
 from bench.tables.table import readable
 from ris_core.errors import ComparabilityError
 
 _NO_QUESTION = ("about", "name")  # what of a suite asks nothing
 _TILES = {"indexed": "tiles indexed", "trained": "tiles trained on", "tiles_key": "key of the tiles"}
 _TITLES = {WORSE: "Worse", NOISY: "Different, perhaps by other work: not counted", BETTER: "Better"}
-_UNITS = {"time": "ms", "build": "s"}
+_UNITS = {"time": "ms", "build": "s", "pace": "ms"}
 _COUNTS = {WORSE: "worse", BETTER: "better", NOISY: "not counted", SAME: "within the thresholds"}
 
 

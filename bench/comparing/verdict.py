@@ -5,23 +5,24 @@ Scores are compared exactly: seeds are fixed, so one tree gives one answer. Time
 
 import dataclasses
 import math
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Iterator, Mapping
 from typing import Any, TypeGuard
 
 import numpy as np
 
 from bench.measuring.other_load import is_noisy
-from bench.results import OK, BuildResult, QueryResult, Result
-from bench.scores.inference import median_time
+from bench.results import OK, BuildResult, PaceResult, QueryResult, Result
+from bench.scores.inference import median_time, ratio_interval
 from bench.suite import SINGLE
 
 WORSE, BETTER, SAME, NOISY = "worse", "better", "same", "noisy"
-SCORES, TIMES, CELL = ("recall", "precision"), ("time", "build"), "cell"
+SCORES, TIMES, CELL = ("recall", "precision"), ("time", "build", "pace"), "cell"
 THRESHOLDS: dict[str, float] = {
     "recall": 0.0,  # mean over the timed queries; a difference
     "precision": 0.0,  # mean over the judged queries of a stratum; a difference
     "time": 0.10,  # of a query; relative, as all below
     "build": 0.25,  # a handful of rounds, most of which is allocating memory
+    "pace": 0.10,  # time of a tile in a throughput cell
     "size": 0.0,  # the index' own bytes
     "memory": 0.10,  # what an untimed process measured
 }
@@ -32,7 +33,6 @@ SLACK: dict[str, float] = {"build": 0.001, "memory": 2**20}
 
 _ROUNDING = 1e-9  # means of equal shares differ in their last bits
 _MEMORY = {"growth": "anon_growth_bytes", "peak": "peak_rss_bytes"}
-_RESAMPLES = 1_000
 
 
 @dataclasses.dataclass(frozen=True)
@@ -118,6 +118,8 @@ def _metrics(result: Result | None, scores_only: bool) -> dict[str, Any]:
     if isinstance(result, BuildResult):
         memory = {f"memory {kind}": result.memory.get(name) for kind, name in _MEMORY.items()}
         found: dict[str, Any] = {"build": result.build_s, "size": result.size_bytes, **memory}
+    elif isinstance(result, PaceResult):
+        found = {"pace": [[seconds * 1000 / result.n for seconds in process] for process in result.times_s]}
     else:
         factor = 1000 if result.mode == SINGLE else 1000 / result.q
         times = [[seconds * factor for seconds in process] for process in result.times_s]
@@ -153,37 +155,3 @@ def _excused(verdict: Verdict, before: Result | None, now: Result | None) -> Ver
     if verdict.kind not in TIMES or verdict.state == SAME or not is_noisy(frac):
         return verdict
     return dataclasses.replace(verdict, state=NOISY, note=f"other work took {frac:.0%} of the cores {when}")
-
-
-def ratio_interval(
-    base: Sequence[Sequence[float]], run: Sequence[Sequence[float]], *, paired: bool = False
-) -> tuple[float, float, float]:
-    """How many times as long something took as before, with the 95 % interval of that ratio.
-
-    The median of each process is taken, and the median of these. For the interval, processes are drawn with
-    replacement, and within each one its times.
-
-    Args:
-        base: For each process of the earlier run its times, at least one.
-        run: The same of the run.
-        paired: Whether the i-th time of every process belongs to the same query. It is then drawn or left out in all
-            of them at once: that some queries are harder than others is no uncertainty of the ratio.
-
-    Returns:
-        The ratio and the bounds. One process each has the interval of its rounds, which says nothing of other
-        processes; one time each has none, and all three are equal.
-
-    Source:
-        Kalibera and Jones 2013, Rigorous Benchmarking in Reasonable Time (ratios with intervals, resampling at each
-        level of repetition). Differs: medians instead of means, and queries paired between the runs.
-    """
-    rng = np.random.default_rng(0)
-    shared = rng.integers(len(base[0]), size=(_RESAMPLES, len(base[0])))
-    drawn = []
-    for side in (base, run):
-        draws = [shared if paired else rng.integers(len(times), size=(_RESAMPLES, len(times))) for times in side]
-        medians = [np.median(np.asarray(times)[draw], axis=1) for times, draw in zip(side, draws, strict=True)]
-        chosen = rng.integers(len(side), size=(_RESAMPLES, len(side)))
-        drawn.append(np.median(np.take_along_axis(np.stack(medians, axis=1), chosen, axis=1), axis=1))
-    low, high = np.quantile(drawn[1] / drawn[0], [0.025, 0.975])
-    return median_time(run) / median_time(base), float(low), float(high)

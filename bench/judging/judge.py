@@ -69,6 +69,8 @@ class JudgeSpec:
         qrels: A TREC qrels file; its topics are ids of tiles.
         queries: A CSV of queries that people will judge by hand: ``tile`` (id), ``concept`` (in words), ``difficulty``.
         seed: Seed of the queries' choice.
+        knn_every: Epochs between two readings of a backbone's k-NN accuracy while it trains, where tiles have labels
+            or classes; 0: it is read of finished features alone, which costs nothing.
     """
 
     source: Source = "auto"
@@ -96,6 +98,7 @@ class JudgeSpec:
     qrels: Path | None = None
     queries: Path | None = None
     seed: int = 0
+    knn_every: int = 0
 
     def faults(self) -> list[str]:
         """What is impossible in it, one sentence each."""
@@ -110,7 +113,7 @@ class JudgeSpec:
             found.append('names both qrels and queries; remove one, or set source = "qrels" or "hand".')
         if self.queries is not None and not self.queries.exists():
             found.append(f"queries = '{self.queries}' does not exist, neither beside the source nor here. Name a file.")
-        least = dict.fromkeys(("easy", "medium", "hard", "seed"), 0)
+        least = dict.fromkeys(("easy", "medium", "hard", "seed", "knn_every"), 0)
         least |= dict.fromkeys(("easy_depth", "medium_depth", "hard_depth", "label_depth"), 1)
         least |= dict.fromkeys(("per_label", "hard_relevant"), 1)
         found += [

@@ -1,27 +1,32 @@
 """A run's folder made readable: tables with captions, figures, and an index page that opens offline."""
 
+import shutil
 from pathlib import Path
 
 import pandas as pd
 
-from bench.figures import PICTURES, Answers, Drawn, draw_figures, draw_pictures, draw_places
+from bench.figures import PICTURES, Drawn, draw_figures, draw_pictures, draw_places
 from bench.figures.precision import read_averages
 from bench.figures.style import CORRECTED, EXACT, read_cells
+from bench.figures.thesis import ON_PAGE, draw_thesis
+from bench.finished_run import FinishedRun
 from bench.judging.judgments import Judgments
 from bench.machine import describe
 from bench.report.hygiene_sentences import hygiene_results
 from bench.report.page import Contents, render_page, searched_things
 from bench.report.sentences import key_results
 from bench.results import OK, QueryResult, Result, RunRecord, read_results, read_run
+from bench.run_answers import Answers
 from bench.tables.provenance_table import trace_words
 from bench.tables.run_tables import JUDGMENTS, TABLES, run_tables
 from bench.tables.table import read_table, write_table
-from bench.tables.table_schemas import CAPTIONS
+from bench.tables.table_schemas import CAPTIONS, PUBLISHED_TABLES
 from ris_core.artifacts import disk_error
 from ris_core.errors import ArtifactError
 from ris_core.records import Tiles
 
 PAGE, FIGURES = "index.html", "figures"
+_PAGE_PICTURES = ("mosaic.*g", "gallery_*.*g", *(f"{name}.png" for name in ON_PAGE))
 
 
 def write_report(run_folder: Path, *, pictures: bool = True) -> Path:
@@ -62,7 +67,8 @@ def _write_tables(run_folder: Path, record: RunRecord) -> dict[str, pd.DataFrame
     searched = f"{n:,} {searched_things(record)}; " if n else ""
     traced = f"{searched}{describe(record.machine)}. {trace_words(record)}"
     for name, table in tables.items():
-        write_table(table, folder, name, f"{CAPTIONS.get(name, '')} {traced}".lstrip())
+        where = "" if name in PUBLISHED_TABLES else traced
+        write_table(table, folder, name, f"{CAPTIONS.get(name, '')} {where}".strip())
     return tables
 
 
@@ -74,14 +80,14 @@ def _draw_all(run_folder: Path, record: RunRecord, results: list[Result], pictur
     tiles, answers = open_tiles(record), chosen_answers(run_folder, results)
     drawn = draw_figures(run_folder / TABLES, folder)
     drawn.append(draw_places(tiles, folder, answers[0].query_ids if answers else None))
-    if not pictures or tiles is not None:
-        for path in (folder / PICTURES).glob("*.*g"):
-            path.unlink()
     if not pictures:
+        shutil.rmtree(folder / PICTURES, ignore_errors=True)
         return drawn
     if tiles is None:
         return drawn + _earlier_pictures(folder)
-    return drawn + draw_pictures(tiles, answers, folder)
+    for path in (path for pattern in _PAGE_PICTURES for path in (folder / PICTURES).glob(pattern)):
+        path.unlink()  # and no others: `bench figure` may have drawn them
+    return drawn + draw_pictures(tiles, answers, folder) + draw_thesis(FinishedRun(run_folder, record), folder)
 
 
 def open_tiles(record: RunRecord) -> Tiles | None:

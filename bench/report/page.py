@@ -16,11 +16,12 @@ from bench.machine import describe, is_busy
 from bench.measuring.cpu_settings import timing_limits
 from bench.measuring.other_load import NOISY_FRAC
 from bench.report.finding import Finding
-from bench.results import OK, Result, RunRecord
+from bench.results import OK, PaceResult, Result, RunRecord
 from bench.suite import SYNTHETIC
 from bench.tables.provenance_table import LOADED_CELLS, NOISY_CELLS
 from bench.tables.table import page_of
 from bench.tables.table_schemas import CAPTIONS
+from bench.tables.throughput_table import STAGE_WORDS
 from ris_core.vector_files import is_vector_file
 
 _TEMPLATES = Path(__file__).parents[1] / "templates"
@@ -43,11 +44,16 @@ CHAPTERS = (
     Chapter(
         "precision",
         "Precision",
-        ("precision_by_difficulty", "precision_by_concept"),
-        ("nn_precision_averages", "nn_precision"),
+        ("precision_by_difficulty", "exact_or_lsh", "precision_by_concept"),
+        ("nn_precision_averages", "exact_or_lsh", "nn_precision"),
     ),
-    Chapter("differences", "Differences", (), ("differences",)),
-    Chapter("neighbours", "Queries and their neighbours", ("gallery_*",), ()),
+    Chapter("differences", "Differences", (), ("published_differences", "differences")),
+    Chapter(
+        "neighbours",
+        "Queries and their neighbours",
+        ("queries", "gallery_*", "neighbours", "nearest", "false_positives", "attention"),
+        (),
+    ),
     Chapter(
         "search",
         "Search",
@@ -77,7 +83,13 @@ CHAPTERS = (
         ("recall_over_lid", "spatial_leakage"),
         ("data_hygiene", "query_geometry", "spatial_leakage", "recall_by_difficulty", "recall_over_lid"),
     ),
-    Chapter("training", "Training and backbones", ("training_losses",), ("models", "losses")),
+    Chapter(
+        "training",
+        "Training and backbones",
+        ("training_curves", "training_losses"),
+        ("models", "variants", "losses"),
+    ),
+    Chapter("throughput", "Throughput", ("throughput",), ("throughput",)),
     Chapter("corpus", "Corpus", ("mosaic", "tile_map"), ()),
 )
 
@@ -125,7 +137,7 @@ def render_page(contents: Contents) -> str:
         complete=record.status == OK,
         findings=contents.findings,
         troubles=[r for r in contents.results if r.status != OK],
-        chapters=[_chapter(chapter, contents) for chapter in CHAPTERS],
+        chapters=[_chapter(chapter, contents) for chapter in _chapters(record)],
         noise=noise_words(contents.tables["provenance"]),
         limits=timing_limits(record.machine.get("cpu") or {}),
         provenance=_provenance(contents.tables["provenance"]),
@@ -135,6 +147,12 @@ def render_page(contents: Contents) -> str:
     )
 
 
+def _chapters(record: RunRecord) -> list[Chapter]:
+    """Those that the suite asks for: one that searches nothing has nothing to say of search."""
+    searched, paced = record.suite.get("engines", True), record.suite.get("throughput")
+    return [c for c in CHAPTERS if c.anchor == "corpus" or (paced if c.anchor == "throughput" else searched)]
+
+
 def compared_words(record: RunRecord, results: Sequence[Result]) -> str:
     """One sentence: what was compared with what, on how many tiles of which corpus."""
     suite, corpus = record.suite, record.suite.get("corpus", {})
@@ -142,6 +160,11 @@ def compared_words(record: RunRecord, results: Sequence[Result]) -> str:
     engines = [entry["name"] for entry in suite.get("engines", [])]
     n = max((result.n for result in results), default=0)
     source = "the embedded scene" if corpus.get("source") == "scene" else PurePath(str(corpus.get("source", "?"))).name
+    if not engines and suite.get("throughput"):
+        paced = suite["throughput"]
+        words = f"{', '.join(STAGE_WORDS[stage] for stage in paced['stages'])} by {_counted(paced['ways'], 'way')}"
+        words += f", {_counted(backbones, 'backbone')}"
+        return f"{words}, on up to {n:,} tiles of {corpus.get('tile_px', '?')} px from {source}."
     split = ""
     if corpus.get("train_frac"):
         split = f" ({corpus['train_frac'] * 100:g} % of all tiles, drawn by seed, trained and are not searched)"
@@ -153,7 +176,7 @@ def compared_words(record: RunRecord, results: Sequence[Result]) -> str:
     asked = "timed queries"
     if searched_things(record) == "vectors":
         held_out = any(note.notes.get("held_out") for note in record.stage_notes)
-        d = max((result.d for result in results), default=0)
+        d = max((result.d for result in results if not isinstance(result, PaceResult)), default=0)
         least = min((result.n for result in results if result.n), default=n)
         sizes = f"{n:,}" if least == n else f"{least:,} to {n:,}"
         searched = f"{_counted(engines, 'search engine')} on {sizes} vectors of {d:,} dimensions from {source}"

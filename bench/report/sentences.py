@@ -8,20 +8,21 @@ sentence is one more generator of findings in `key_results`.
 from collections.abc import Iterator
 from pathlib import Path
 
-import numpy as np
 import pandas as pd
 
 from bench.figures.precision import BOUNDS, read_averages
 from bench.figures.style import CEILING, CORRECTED, EXACT, RANDOM, count, milliseconds, read_cells, read_rows
 from bench.judging.judgments import STRATA
+from bench.report.comparison import could_show, evidence, largest_difference, tally
 from bench.report.finding import Finding, percent, score_words
 from bench.report.growth_sentences import growth_results
 from bench.report.search_sentences import GOOD_RECALL, search_results
+from bench.report.thesis_sentences import distance_results, published_results, slip_results
+from bench.report.throughput_sentences import throughput_results
 from bench.scores.inference import ALPHA
 from bench.tables.difference_table import ALL, APPROXIMATION, BACKBONES, HIGHER, LOWER, NOT_SHOWN, SLIP
 
 _GOOD = f"{GOOD_RECALL * 100:.0f} %"
-_MINUS = "\N{MINUS SIGN}"
 _TURNED = {HIGHER: LOWER, LOWER: HIGHER, NOT_SHOWN: NOT_SHOWN}
 
 
@@ -36,41 +37,18 @@ def key_results(tables: Path) -> list[Finding]:
     return [
         *_precision_sentences(averages, families[BACKBONES]),
         *_training_sentences(families[BACKBONES], read_rows(tables, "models")),
+        *published_results(tables),
+        *distance_results(tables, _reference(cells, averages)),
         *search_results(tables, _reference(cells, averages)),
         *growth_results(tables),
         *_ranking_sentences(read_rows(tables, "ranking")),
         *_approximation_sentences(cells, families[APPROXIMATION]),
-        *_slip_sentences(families[SLIP]),
+        *slip_results(families[SLIP]),
         *_short_list_sentences(cells),
         *_own_tile_sentences(cells),
         *_overhead_sentences(cells),
+        *throughput_results(tables),
     ]
-
-
-def evidence(comparison: pd.Series) -> str:
-    """What a row of ``differences`` rests on: ``+0.12 [+0.05, +0.19], n = 40, adjusted p = 0.003``."""
-    low, high = float(comparison["ci_low"]), float(comparison["ci_high"])
-    nearest = 0.0 if low * high <= 0 else min(abs(low), abs(high))
-    # An interval that leaves out zero must not read as if it touched it.
-    digits = next((d for d in (2, 3) if round(nearest, d) > 0), 4) if nearest > 0 else 2
-    mean = signed(comparison["difference"], digits)
-    interval = "" if np.isnan(low) else f" [{signed(low, digits)}, {signed(high, digits)}]"
-    return f"{mean}{interval}, n = {count(comparison['n'])}, adjusted {p_words(comparison['p_holm'])}"
-
-
-def p_words(p: float) -> str:
-    """``p = 0.012``, ``p < 0.001``; a p below 0.05 never reads as if it were not."""
-    if p < 0.001:
-        return "p < 0.001"
-    if p < ALPHA <= round(p, 3):
-        return f"p < {ALPHA:g}"
-    return f"p = {p:.3f}" if p < 0.1 else f"p = {p:.2f}"
-
-
-def signed(value: float, digits: int = 2) -> str:
-    """A difference with its sign; none where it rounds to zero."""
-    text = f"{abs(value):.{digits}f}"
-    return text if float(text) == 0 else f"{'+' if value > 0 else _MINUS}{text}"
 
 
 def _falling(cells: pd.DataFrame, column: str) -> pd.DataFrame:
@@ -102,7 +80,7 @@ def _precision_sentences(averages: pd.DataFrame, comparisons: pd.DataFrame) -> I
             pair = _between(comparisons, stratum, str(best["backbone"]), str(second["backbone"]))
             rival = f"{second['backbone']} ({second['precision']:.2f})"
             if pair["verdict"] == NOT_SHOWN:
-                text += f"; no difference from {rival} is shown: {evidence(pair)}"
+                text += f"; no difference from {rival} is shown: {evidence(pair)}, and {could_show(pair)}"
             else:
                 text += f"; it is {pair['verdict']} than that of {rival}: {evidence(pair)}"
         bounds = {b: here.loc[here["variant"] == b, "precision"] for b in BOUNDS}
@@ -183,38 +161,9 @@ def _approximation_sentences(cells: pd.DataFrame, comparisons: pd.DataFrame) -> 
     if len(good):
         yield Finding(
             "Precision lost by approximation",
-            f"Against exact search, precision is {_tally(good)} settings with a recall of {_GOOD} or more."
-            f"{_largest(good)}",
+            f"Against exact search, precision is {tally(good)} settings with a recall of {_GOOD} or more. The largest "
+            f"difference is {largest_difference(good)}.",
         )
-
-
-def _slip_sentences(comparisons: pd.DataFrame) -> Iterator[Finding]:
-    """What the published query slip costs, over the settings that were asked in both ways."""
-    if len(comparisons):
-        yield Finding(
-            "The published query slip",
-            f"With corrected queries instead of raw ones, as published, recall is {_tally(comparisons)} settings: "
-            f"{comparisons['mean_first'].mean():.2f} on average instead of {comparisons['mean_second'].mean():.2f}."
-            f"{_largest(comparisons)}",
-        )
-
-
-def _tally(comparisons: pd.DataFrame) -> str:
-    """How often the first is higher, lower, or not shown to differ: ``higher in 3, not shown to differ in 1 of 4``."""
-    counts = comparisons["verdict"].value_counts()
-    words = {HIGHER: "higher", LOWER: "lower", NOT_SHOWN: "not shown to differ"}
-    parts = [f"{word} in {count(counts[verdict])}" for verdict, word in words.items() if verdict in counts]
-    return f"{', '.join(parts)} of {count(len(comparisons))}"
-
-
-def _largest(comparisons: pd.DataFrame) -> str:
-    """The largest difference in a sentence of its own, called or not."""
-    row = comparisons.sort_values("difference", key=np.abs, ascending=False, kind="stable").iloc[0]
-    called = "" if row["verdict"] != NOT_SHOWN else ", which is not shown to be one"
-    return (
-        f" The largest difference is {evidence(row)} after {count(row['comparisons'])} comparisons "
-        f"({row['backbone']}, {row['setting']}){called}."
-    )
 
 
 def _short_list_sentences(cells: pd.DataFrame) -> Iterator[Finding]:

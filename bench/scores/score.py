@@ -172,58 +172,6 @@ def ndcg_at_k(
     return share_of(reached, ideal)
 
 
-def knn_correct(values: np.ndarray, labels: np.ndarray, k: int = 20, temperature: float = 0.07) -> np.ndarray:
-    """For each tile 1 where a weighted vote of its k nearest other tiles gets its label right, and 0 where not.
-
-    A neighbour of cosine similarity s votes with weight exp(s / temperature). Of labels with equal votes the first in
-    sorted order wins.
-
-    Args:
-        values: (n, d) features; they are normalised to length 1 here.
-        labels: (n,) label of each tile, of any type that can be sorted.
-        k: Number of voters; all others where fewer exist.
-        temperature: Sharpness of the weights.
-
-    Returns:
-        (n,) float64; NaN for a tile without any other.
-
-    Raises:
-        SearchError: If the numbers of tiles and labels differ.
-
-    Source:
-        Caron et al. 2021, DINO, arXiv:2104.14294 (eval_knn.py; k = 20 is its best there). Differs: each tile is
-        classified by all others (leave one out), where DINO has a training and a validation set.
-    """
-    n = len(values)
-    if np.shape(labels) != (n,):
-        raise SearchError(f"{n} features have labels of shape {np.shape(labels)}; one label a tile is needed.")
-    k = min(k, n - 1)
-    correct = np.full(n, np.nan)
-    if k < 1:
-        return correct
-    norms = np.linalg.norm(values.astype(np.float64), axis=1, keepdims=True)  # float32 squares may overflow
-    unit = np.ascontiguousarray(values / np.where(norms > 0, norms, 1), dtype=np.float32)
-    names, codes = np.unique(labels, return_inverse=True)
-    block = max(1, _BLOCK_VALUES // n)
-    for start in range(0, n, block):
-        rows = np.arange(start, min(start + block, n))
-        similarity = unit[rows] @ unit.T  # (block, n)
-        similarity[np.arange(len(rows)), rows] = -np.inf
-        voters = np.argpartition(similarity, n - k, axis=1)[:, n - k :]
-        nearness = np.take_along_axis(similarity, voters, axis=1).astype(np.float64)
-        weights = np.exp((nearness - nearness.max(axis=1, keepdims=True)) / temperature)  # the nearest one's is 1
-        votes = np.zeros((len(rows), len(names)))
-        np.add.at(votes, (np.arange(len(rows))[:, None], codes[voters]), weights)
-        correct[rows] = votes.argmax(axis=1) == codes[rows]
-    return correct
-
-
-def knn_accuracy(values: np.ndarray, labels: np.ndarray, k: int = 20, temperature: float = 0.07) -> float:
-    """Share of tiles that `knn_correct` gets right, in [0, 1]; NaN for fewer than two tiles. Arguments as there."""
-    correct = knn_correct(values, labels, k, temperature)
-    return float(correct.mean()) if len(correct) else float("nan")
-
-
 def latency_summary(times_s: np.ndarray | list[float]) -> dict[str, float]:
     """Median, mean, 95th and 99th percentile and maximum of query times, in milliseconds.
 
@@ -294,8 +242,6 @@ MEASURES: dict[str, Callable[..., object]] = {
     "precision_at_k": precision_at_k,
     "average_precision": average_precision,
     "ndcg_at_k": ndcg_at_k,
-    "knn_correct": knn_correct,
-    "knn_accuracy": knn_accuracy,
     "latency_summary": latency_summary,
     "bootstrap_interval": bootstrap_interval,
 }

@@ -12,14 +12,17 @@ from bench.results import BuildResult, QueryResult
 from bench.scores.inference import median_time, nested_interval
 from bench.scores.score import bootstrap_interval, latency_summary
 from bench.tables.names import setting_words, value_words, variant_of
-from bench.tables.published import add_published, published_table
+from bench.tables.published import MODELS, add_published, beside, published_table
 from bench.tables.table_schemas import SCHEMAS
 from bench.tables.training_table import read_log
 
-SINGLE = "single"
+SINGLE, CORRECTED, AS_PUBLISHED = "single", "corrected", "as_published"
 PUBLISHED_KIND = "falconn"  # the thesis' engine: its rows bear the names that the thesis' table uses
 _OWN_PARAMS = ("family", "tables", "hash_bits", "probes_per_table")
 _OWN_DERIVED = ("hash_functions", "last_cp_dimension")
+_PARTS = r"(?:load|transform)_features|ready_.*_index"
+# What FALCONN makes of 20 bits: of 192 dimensions (256 after its rotation) 9 bits a hash, of 384 (512) 10 bits.
+THESIS_HASHES = {"tiny": (3, 2), "small": (2, 512)}
 
 
 def runtime_table(
@@ -36,13 +39,13 @@ def runtime_table(
     Args:
         builds: Build cells.
         queries: Query cells.
-        notes: For each backbone, ``extract_s`` and ``tiles``.
+        notes: For each backbone, ``extract_s``, ``tiles`` and ``train_tiles``.
         logs: For each trained backbone, the ``log.txt`` of its checkpoint.
     """
     rows = []
     for backbone, path in logs.items():
         times = [[record["epoch_s"] for record in read_log(path) if record.get("epoch_s") is not None]]
-        rows.append(_row("train_epoch", "s", (backbone, "", ""), times, notes.get(backbone, {}).get("tiles")))
+        rows.append(_row("train_epoch", "s", (backbone, "", ""), times, notes.get(backbone, {}).get("train_tiles")))
     for backbone, noted in notes.items():
         times = [[noted["extract_s"]]] if noted.get("extract_s") is not None else []
         rows.append(_row("extract_features", "s", (backbone, "", ""), times, noted.get("tiles")))
@@ -108,61 +111,73 @@ def memory_page(memory: pd.DataFrame) -> pd.DataFrame:
 
 
 def settings_page(settings: pd.DataFrame) -> pd.DataFrame:
-    """The settings as people read them: what differs and what counts, columns that say nothing left out."""
+    """The settings as people read them: what differs and what counts, columns that say nothing left out.
+
+    Where FALCONN was measured, the thesis' times of it stand below: its build as it was timed, with loading and
+    normalising, and the mean of its query times.
+    """
+    recall = f"recall@{settings['k'].iloc[0]}" if settings["k"].nunique() == 1 else "recall"
+    own = settings.where(settings["kind"] == PUBLISHED_KIND)
     page = pd.DataFrame(
         {
             "backbone": settings["backbone"],
             "engine": _variants(settings),
-            "setting": settings["setting"].fillna("").replace("", "defaults"),
-            "chosen": settings["chosen"].fillna(""),
-            "space": settings["space"],
+            "tables": own["tables"],
+            "bits": own["hash_bits"],
+            "k": own["hash_functions"],
+            "last dim": own["last_cp_dimension"],
+            "probes": own["probes_per_table"],
+            "setting": [_other_setting(row) for row in settings.to_dict("records")],
+            "queries": settings["space"],
             "mode": settings["mode"],
             "threads": settings["threads"],
             "build s": settings["build_s"],
+            "with loading s": settings["build_whole_s"],
             "index MiB": settings["size_bytes"].astype("float64") / 2**20,
-            "prepare s": settings["prepare_s"].where(settings["chosen"] != ""),
-            "query ms": settings["query_ms_median"],
-            "95 % interval": _spans(settings, "query_ms_ci_low", "query_ms_ci_high"),
-            "p95": settings["query_ms_p95"],
-            "max": settings["query_ms_max"],
-            "harness ms": settings["overhead_ms"],
+            "query ms": _with_spans(settings, "query_ms_median", ("query_ms_ci_low", "query_ms_ci_high")),
+            "mean ms": settings["query_ms_mean"],
             "queries/s": settings["queries_per_s"],
-            "recall": settings["recall"],
+            recall: settings["recall"],
             "n": settings["q"],
             "candidates": settings["candidates"],
-            "short lists": settings["shorter_than_k_frac"],
-            "easy": settings["precision_easy"],
-            "medium": settings["precision_medium"],
-            "hard": settings["precision_hard"],
-            "label": settings["precision_label"],
-            "qrels": settings["precision_qrels"],
             "noisy": ["noisy" if noisy else "" for noisy in settings["other_load_frac"].map(is_noisy)],
             "failed": settings["reason"],
         }
     )
-    silent = [name for name in page if page[name].isna().all() or (page[name] == "").all()]
-    constant = [name for name in ("space", "mode", "threads") if page[name].nunique() == 1]
+    if (settings["kind"] == PUBLISHED_KIND).any():
+        page = pd.concat([page, _thesis_settings().reindex(columns=page.columns)], ignore_index=True)
+    silent = [name for name in page if (page[name].isna() | (page[name] == "")).all()]
+    constant = [name for name in ("mode", "threads", "queries") if page[name].nunique() == 1]
     return page.drop(columns=[*silent, *constant])
 
 
 def runtimes_page(runtimes: pd.DataFrame) -> pd.DataFrame:
-    """The running times as people read them."""
-    return pd.DataFrame(
-        {
-            "quantity": runtimes["quantity"],
-            "unit": runtimes["unit"].str.replace("_per_", "/"),
-            "backbone": runtimes["backbone"],
-            "setting": _without_backbone(runtimes),
-            "median": runtimes["median"],
-            "95 % interval": _spans(runtimes, "ci_low", "ci_high"),
-            "quartiles": _spans(runtimes, "q1", "q3"),
-            "min": runtimes["min"],
-            "rounds": runtimes["rounds"],
-            "processes": runtimes["processes"],
-            "tiles": runtimes["n"],
-            "thesis, tiny": runtimes["published_tiny"],
-        }
+    """The running times as people read them: mean and median of each, a column a backbone, the thesis' beside it.
+
+    The thesis gives means, of single queries alone; batches stand in ``lsh_parameters``, the parts of a build in the
+    CSV.
+    """
+    shown = runtimes[~runtimes["quantity"].str.fullmatch(_PARTS)]
+    single = shown[~shown["quantity"].str.endswith("_batch")]
+    shown = single if single["quantity"].str.startswith("query").any() else shown
+    raw_asked = bool(shown["cell"].str.contains(AS_PUBLISHED).any())
+    lines: dict[tuple[str, str, str], dict[str, str]] = {}
+    times: dict[tuple[str, str, str], dict[str, None]] = {}  # counts of a line, of several backbones each once
+    for row, setting in zip(shown.to_dict("records"), _without_backbone(shown), strict=True):
+        for statistic in ("mean", "median") if row["rounds"] > 1 else ("once",):
+            key = _quantity_words(row), setting, statistic
+            line = lines.setdefault(key, {})
+            line[row["backbone"]] = _time_words(row, statistic)
+            if statistic != "median" and _is_published(setting, raw_asked):
+                published = {f"thesis {model}": row[f"published_{model}"] for model in MODELS}
+                line |= {name: _short(value) for name, value in published.items() if not pd.isna(value)}
+            times.setdefault(key, {})[_count_words(row)] = None
+    names = ("time", "setting", "of them")
+    page = pd.DataFrame(
+        [dict(zip(names, key, strict=True)) | line | {"times": "; ".join(times[key])} for key, line in lines.items()]
     )
+    columns = [*names, *beside(list(dict.fromkeys(shown["backbone"]))), "times"]
+    return page[[name for name in columns if name in page]].fillna("")
 
 
 _SUMMARY = ["median", "mean", "q1", "q3", "min", "rounds", "n", "ci_low", "ci_high", "processes"]
@@ -187,16 +202,20 @@ def _row(
 def _build_rows(build: BuildResult) -> list[dict[str, Any]]:
     who = (build.backbone, build.engine, build.cell)
     word = _engine_word(build.kind)
-    before = [load + transform for load, transform in zip(build.load_s, build.transform_s, strict=True)]
-    whole = [[start + seconds for seconds in process] for start, process in zip(before, build.build_s, strict=False)]
     parts = {
-        f"build_{word}_index": whole,
+        f"build_{word}_index": _whole_builds(build),
         "load_features": [[seconds] for seconds in build.load_s],
         "transform_features": [[seconds] for seconds in build.transform_s],
         f"construct_{word}_index": build.build_s,
         f"ready_{word}_index": [[seconds] for seconds in build.ready_s],
     }
     return [_row(quantity, "s", who, times, build.n) for quantity, times in parts.items()]
+
+
+def _whole_builds(build: BuildResult) -> list[list[float]]:
+    """For each process the seconds of each build, loading the features and bringing them into the space included."""
+    before = [load + transform for load, transform in zip(build.load_s, build.transform_s, strict=True)]
+    return [[start + seconds for seconds in process] for start, process in zip(before, build.build_s, strict=False)]
 
 
 def _engine_word(kind: str) -> str:
@@ -226,6 +245,7 @@ def _setting(
         if build.build_s:
             row["build_s"] = median_time(build.build_s)
             row["build_s_ci_low"], row["build_s_ci_high"] = nested_interval(build.build_s)
+            row["build_whole_s"] = median_time(whole) if (whole := _whole_builds(build)) else None
             row["ready_ms"] = np.median(build.ready_s) * 1000
     if query.times_s:
         row |= _query_times(query)
@@ -280,7 +300,69 @@ def _without_backbone(table: pd.DataFrame) -> list[str]:
     return [cell.removeprefix(f"{backbone}/").replace("/", " ") for cell, backbone in cells]
 
 
-def _spans(table: pd.DataFrame, low: str, high: str) -> list[str]:
-    """The intervals that two columns hold, in words."""
-    pairs = zip(table[low], table[high], strict=True)
-    return ["" if pd.isna(first) else f"{first:#.3g} to {last:#.3g}" for first, last in pairs]
+def _quantity_words(row: Mapping[Any, Any]) -> str:
+    """What was timed, and its unit: ``build, loading and normalising included, s``."""
+    unit = row["unit"].replace("_per_", "/")
+    quantity = row["quantity"]
+    words = {
+        "train_epoch": "an epoch of training",
+        "extract_features": "extract all features",
+        "build": "build, loading and normalising included",
+        "construct": "build the index alone",
+        "query": f"query, k = {quantity.rpartition('_k')[2].removesuffix('_batch')}",
+    }
+    return f"{words.get(quantity) or words[quantity.partition('_')[0]]}, {unit}"
+
+
+def _count_words(row: Mapping[Any, Any]) -> str:
+    """How many times stand behind a number, and in how many processes if in several: ``15 in 3``."""
+    return f"{row['rounds']:,} in {row['processes']}" if row["processes"] > 1 else f"{row['rounds']:,}"
+
+
+def _is_published(setting: str, raw_asked: bool) -> bool:
+    """Whether a setting is of the kind that the thesis timed: cross-polytope hashing, asked with raw queries."""
+    return "hyperplane" not in setting and not (raw_asked and CORRECTED in setting)
+
+
+def _time_words(row: Mapping[Any, Any], statistic: str) -> str:
+    """A mean; or a median with its interval, which is that of the median: ``0.160 [0.158, 0.163]``."""
+    if statistic != "median":
+        return _short(row["mean"])
+    return f"{_short(row['median'])}{_interval(row['ci_low'], row['ci_high'])}"
+
+
+def _other_setting(row: Mapping[Any, Any]) -> str:
+    """What the suite names of a setting besides what has columns of its own, and what was chosen meanwhile."""
+    apart = _OWN_PARAMS if row["kind"] == PUBLISHED_KIND else ()
+    named = [part for part in str(row["setting"] or "").split() if part.partition("=")[0] not in apart]
+    return " → ".join(filter(None, (" ".join(named), row["chosen"])))
+
+
+def _thesis_settings() -> pd.DataFrame:
+    """What is known of the thesis' index under each model, in the columns of `settings_page`."""
+    runtimes = published_table("runtimes").set_index("quantity")
+    rows = []
+    for model in MODELS:
+        functions, last = THESIS_HASHES["small" if model.startswith("small") else "tiny"]
+        rows.append({
+            "backbone": f"thesis {model}", "engine": "falconn cross-polytope", "tables": 10, "bits": 20,
+            "k": functions, "last dim": last, "probes": 20, "queries": AS_PUBLISHED, "mode": SINGLE, "threads": 1,
+            "with loading s": runtimes.loc["build_lsh_index", model],
+            "mean ms": runtimes.loc["query_lsh_index_k100", model],
+        })  # fmt: skip
+    return pd.DataFrame(rows)
+
+
+def _with_spans(table: pd.DataFrame, name: str, ends: tuple[str, str]) -> list[str]:
+    """The numbers of a column with their intervals: ``0.160 [0.158, 0.163]``; empty where missing."""
+    rows = table[[name, *ends]].itertuples(index=False, name=None)
+    return ["" if pd.isna(value) else f"{_short(value)}{_interval(low, high)}" for value, low, high in rows]
+
+
+def _interval(low: float, high: float) -> str:
+    return "" if pd.isna(low) else f" [{_short(low)}, {_short(high)}]"
+
+
+def _short(value: float) -> str:
+    """Three significant digits."""
+    return f"{value:,.0f}" if value >= 1000 else f"{value:#.3g}".rstrip(".")

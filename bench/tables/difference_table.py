@@ -4,13 +4,16 @@ A family is everything that was tested to answer one question; its p values are 
 
 - ``backbones``: precision at depth of every two backbones under exact search with corrected queries, on each stratum
   and on all judged queries. Which features serve whom?
-- ``query slip``: recall at k of every setting with corrected queries against raw ones. What does the slip cost?
+- ``query slip``: recall at k of every setting with corrected queries against raw ones, and precision at depth of all
+  judged queries. What does the slip cost?
 - ``approximation``: precision at depth of every approximate setting against exact search, corrected, on all judged
   queries. What does approximate search cost?
+
+`published_differences` asks the same of the thesis' models, whose counts of every query are published.
 """
 
 import itertools
-from collections.abc import Iterable, Iterator, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from typing import Any
 
 import numpy as np
@@ -19,8 +22,10 @@ import pandas as pd
 from bench.judging.judgments import STRATA
 from bench.results import OK, QueryResult
 from bench.scores.inference import ALPHA, holm, paired_permutation_test
+from bench.scores.power import detectable_difference, least_difference
 from bench.scores.score import bootstrap_interval
 from bench.tables.precision_table import distinct_searchers, setting_of
+from bench.tables.published import MODELS, published_precision
 from bench.tables.table_schemas import SCHEMAS
 
 BACKBONES, SLIP, APPROXIMATION = "backbones", "query slip", "approximation"
@@ -29,18 +34,42 @@ ALL, TIMED = "all", "timed"  # in the column `stratum`: all judged queries, the 
 EXACT, CORRECTED, AS_PUBLISHED = "exact", "corrected", "as_published"
 
 
-def difference_table(queries: Sequence[QueryResult]) -> pd.DataFrame:
+def difference_table(queries: Sequence[QueryResult], depths: Mapping[str, int]) -> pd.DataFrame:
     """``differences``: one row a comparison; the first is ``higher``, ``lower``, or no difference is shown.
 
     A difference is called where the adjusted p value is below 0.05. Mean difference and 95 % bootstrap interval
-    are over the queries that both answered.
+    are over the queries that both answered. Two columns say what so few queries could show at all, see
+    `bench.scores.power`.
 
     Args:
         queries: Query cells of one run, in the suite's order; failed ones are left out.
+        depths: For each stratum, how deep its answers are judged.
     """
-    families = (_backbone_pairs(queries), _slip_pairs(queries), _approximation_pairs(queries))
+    families = (_backbone_pairs(queries, depths), _slip_pairs(queries, depths), _approximation_pairs(queries, depths))
     rows = [row for family in families for row in _adjusted(list(family))]
     return pd.DataFrame(rows, columns=list(SCHEMAS["differences"]))
+
+
+def published_differences(depths: Mapping[str, int]) -> pd.DataFrame:
+    """``published_differences``: every two of the thesis' models on its own queries, by its published counts.
+
+    Rows and tests are those of the family ``backbones``; the counts are hits of LSH with raw queries, judged by hand.
+
+    Args:
+        depths: For each stratum of the run, how deep its answers are judged; the table is empty where the thesis
+            judged none so.
+    """
+    counts = published_precision()
+    judged = set(zip(counts["stratum"], counts["depth"], strict=True)) & set(depths.items())
+    strata = {ALL: counts, **{stratum: counts[counts["stratum"] == stratum] for stratum in STRATA}} if judged else {}
+    rows = [
+        {"depth": part["depth"].max() if part["depth"].nunique() == 1 else None, "first": first, "second": second}
+        | _row({"stratum": stratum}, part[first].to_numpy(), part[second].to_numpy(), part["depth"].max())
+        for stratum, part in strata.items()
+        if len(part)
+        for first, second in itertools.combinations(MODELS, 2)
+    ]
+    return pd.DataFrame(_adjusted(rows), columns=list(SCHEMAS["published_differences"]))
 
 
 def differences_page(differences: pd.DataFrame) -> pd.DataFrame:
@@ -61,11 +90,30 @@ def differences_page(differences: pd.DataFrame) -> pd.DataFrame:
             "adjusted p": differences["p_holm"],
             "comparisons": differences["comparisons"],
             "first is": differences["verdict"],
+            "could be shown": [_power_words(row) for row in rows],
         }
     )
 
 
-def _backbone_pairs(queries: Sequence[QueryResult]) -> Iterator[dict[str, Any]]:
+def published_differences_page(differences: pd.DataFrame) -> pd.DataFrame:
+    """The same of the thesis' models, in hits of a hundred, as it gives its averages."""
+    rows = [row for _, row in differences.iterrows()]
+    return pd.DataFrame(
+        {
+            "queries": [f"{row['n']} {row['stratum']}" for row in rows],
+            "first": differences["first"],
+            "second": differences["second"],
+            "means, %": [f"{100 * row['mean_first']:.1f}, {100 * row['mean_second']:.1f}" for row in rows],
+            "difference, points": [_difference_words(row, 100, 1) for row in rows],
+            "p": differences["p"],
+            "adjusted p": differences["p_holm"],
+            "first is": differences["verdict"],
+            "could be shown, points": [_power_words(row, 100, 1) for row in rows],
+        }
+    )
+
+
+def _backbone_pairs(queries: Sequence[QueryResult], depths: Mapping[str, int]) -> Iterator[dict[str, Any]]:
     """Every two backbones, in the suite's order, on all judged queries and on each stratum."""
     exact = list(_exact(distinct_searchers(queries)).values())
     strata = [stratum for stratum in STRATA if exact and stratum in exact[0].precision]
@@ -73,22 +121,27 @@ def _backbone_pairs(queries: Sequence[QueryResult]) -> Iterator[dict[str, Any]]:
         for first, second in itertools.combinations(exact, 2):
             about = {"family": BACKBONES, "score": "precision", "stratum": stratum, "cell": first.cell}
             names = {"first": first.backbone, "second": second.backbone}
-            yield _row({**about, **names}, _precision(first, stratum), _precision(second, stratum))
+            yield _row(about | names, _precision(first, stratum), _precision(second, stratum), _depth(first, depths))
 
 
-def _slip_pairs(queries: Sequence[QueryResult]) -> Iterator[dict[str, Any]]:
+def _slip_pairs(queries: Sequence[QueryResult], depths: Mapping[str, int]) -> Iterator[dict[str, Any]]:
     """Every setting that was asked both ways; single or batch mode and threads give the same answers."""
     found = [result for result in queries if result.status == OK and result.recall_at_k]
     ways = {space: _firsts(result for result in found if result.space == space) for space in (CORRECTED, AS_PUBLISHED)}
     for setting, corrected in ways[CORRECTED].items():
         raw = ways[AS_PUBLISHED].get(setting)
-        if raw is not None:
-            about = {"family": SLIP, "score": f"recall@{corrected.k}", "stratum": TIMED, **_setting(corrected)}
-            names = {"first": CORRECTED, "second": AS_PUBLISHED}
-            yield _row({**about, **names}, np.asarray(corrected.recall_at_k), np.asarray(raw.recall_at_k))
+        if raw is None:
+            continue
+        about = {"family": SLIP, **_setting(corrected), "first": CORRECTED, "second": AS_PUBLISHED}
+        recall = {"score": f"recall@{corrected.k}", "stratum": TIMED}
+        yield _row(about | recall, np.asarray(corrected.recall_at_k), np.asarray(raw.recall_at_k), corrected.k)
+        if corrected.precision and raw.precision:
+            precision = {"score": "precision", "stratum": _whole(corrected)}
+            both = _precision(corrected, ALL), _precision(raw, ALL)
+            yield _row(about | precision, *both, _depth(corrected, depths))
 
 
-def _approximation_pairs(queries: Sequence[QueryResult]) -> Iterator[dict[str, Any]]:
+def _approximation_pairs(queries: Sequence[QueryResult], depths: Mapping[str, int]) -> Iterator[dict[str, Any]]:
     """Every approximate setting beside exact search on the same backbone."""
     searchers = distinct_searchers(queries)
     exact = _exact(searchers)
@@ -97,7 +150,8 @@ def _approximation_pairs(queries: Sequence[QueryResult]) -> Iterator[dict[str, A
             continue
         about = {"family": APPROXIMATION, "score": "precision", "stratum": _whole(result), **_setting(result)}
         names = {"first": result.engine, "second": exact[result.backbone].engine}
-        yield _row({**about, **names}, _precision(result, ALL), _precision(exact[result.backbone], ALL))
+        both = _precision(result, ALL), _precision(exact[result.backbone], ALL)
+        yield _row(about | names, *both, _depth(result, depths))
 
 
 def _exact(searchers: Iterable[QueryResult]) -> dict[str, QueryResult]:
@@ -109,8 +163,8 @@ def _exact(searchers: Iterable[QueryResult]) -> dict[str, QueryResult]:
     return exact
 
 
-def _row(about: dict[str, Any], first: np.ndarray, second: np.ndarray) -> dict[str, Any]:
-    """One comparison, not yet adjusted."""
+def _row(about: dict[str, Any], first: np.ndarray, second: np.ndarray, depth: int) -> dict[str, Any]:
+    """One comparison, not yet adjusted; ``depth`` is that of the longest list, whose steps are the smallest."""
     differences = first - second
     low, high = bootstrap_interval(differences)
     return {
@@ -122,6 +176,8 @@ def _row(about: dict[str, Any], first: np.ndarray, second: np.ndarray) -> dict[s
         "ci_low": low,
         "ci_high": high,
         "p": paired_permutation_test(differences),
+        "least_difference": least_difference(len(differences), depth),
+        "detectable_difference": detectable_difference(differences),
     }
 
 
@@ -136,6 +192,11 @@ def _precision(result: QueryResult, stratum: str) -> np.ndarray:
     """(q,) precision of each judged query of a stratum, or of all of them."""
     strata = [name for name in STRATA if name in result.precision] if stratum == ALL else [stratum]
     return np.concatenate([np.asarray(result.precision[name], dtype=np.float64) for name in strata])
+
+
+def _depth(result: QueryResult, depths: Mapping[str, int]) -> int:
+    """The greatest depth to which its answers were judged."""
+    return max(depths[stratum] for stratum in result.precision)
 
 
 def _whole(result: QueryResult) -> str:
@@ -157,6 +218,15 @@ def _firsts(results: Iterable[QueryResult]) -> dict[str, QueryResult]:
     return firsts
 
 
-def _difference_words(row: pd.Series) -> str:
-    interval = "" if pd.isna(row["ci_low"]) else f" [{row['ci_low']:+z.3f}, {row['ci_high']:+z.3f}]"
-    return f"{row['difference']:+z.3f}{interval}"
+def _difference_words(row: pd.Series, times: float = 1, digits: int = 3) -> str:
+    mean, low, high = (f"{times * row[name]:+z.{digits}f}" for name in ("difference", "ci_low", "ci_high"))
+    return mean if pd.isna(row["ci_low"]) else f"{mean} [{low}, {high}]"
+
+
+def _power_words(row: pd.Series, times: float = 1, digits: int = 3) -> str:
+    """What so many queries of this spread would show in four of five cases; never below what can be called at all."""
+    if pd.isna(row["least_difference"]):
+        return "none"
+    likely = row["detectable_difference"]
+    text = f"{times * max(row['least_difference'], 0 if pd.isna(likely) else likely):.{digits}f}"
+    return text if float(text) > 0 else f"< {0.1**digits:.{digits}f}"

@@ -8,7 +8,7 @@ import pandas as pd
 from bench.judging.judgments import STRATA, Judgments
 from bench.results import OK, QueryResult
 from bench.scores.score import bootstrap_interval
-from bench.tables.published import MODELS, add_published, published_precision
+from bench.tables.published import MODELS, add_published, published_precision, published_table
 from bench.tables.table_schemas import SCHEMAS
 
 RANDOM, CEILING = "random", "ceiling"  # engines that are none
@@ -39,9 +39,8 @@ def precision_table(results: Sequence[QueryResult], judgments: Judgments | None)
             _of_queries(judgments, by_stratum) for by_stratum in (result.precision, result.average_precision)
         )
         parts.append(_searched(judgments, names, precision).assign(average_precision=mean_precision))
-    return (
-        pd.concat(parts, ignore_index=True).reindex(columns=columns).dropna(subset="precision").reset_index(drop=True)
-    )
+    table = pd.concat(parts, ignore_index=True).reindex(columns=columns)
+    return table.dropna(subset="precision").reset_index(drop=True)
 
 
 def _of_queries(judgments: Judgments, by_stratum: Mapping[str, Sequence[float | None]]) -> np.ndarray:
@@ -121,7 +120,8 @@ def averages_page(averages: pd.DataFrame) -> pd.DataFrame:
 def precision_page(precision: pd.DataFrame) -> pd.DataFrame:
     """Hits of each query as people read them: a row a query, a column a backbone searched exactly.
 
-    Where a suite has no exact engine, its first setting stands in.
+    Where a suite has no exact engine, its first setting stands in. Below the queries of a difficulty stand their mean
+    in percent, and the thesis' queries with the hits of its models.
     """
     searched = precision[~precision["engine"].isin([RANDOM, CEILING])]
     if searched.empty:
@@ -132,13 +132,36 @@ def precision_page(precision: pd.DataFrame) -> pd.DataFrame:
     keys = ["stratum", "depth", "query_id", "concept", "relevant_in_corpus"]
     page = shown.pivot_table(index=keys, columns="backbone", values="found", sort=False)
     page["at most"] = precision[precision["engine"] == CEILING].set_index(keys)["found"]
-    page = page.map(lambda found: "" if np.isnan(found) else f"{found:.0f}")
-    page["by chance"] = precision[precision["engine"] == RANDOM].set_index(keys)["found"].map("{:.1f}".format)
+    page["by chance"] = precision[precision["engine"] == RANDOM].set_index(keys)["found"]
     page = page.reset_index().rename(columns={"query_id": "query", "relevant_in_corpus": "relevant"})
-    page["query"] = page["query"].astype(str)  # an id, no quantity
     page.columns.name = None
-    order = page["stratum"].map(STRATA.index)
-    return page.assign(order=order).sort_values("order", kind="stable").drop(columns="order").reset_index(drop=True)
+    strata = sorted(set(zip(page["stratum"], page["depth"], strict=True)), key=lambda key: STRATA.index(key[0]))
+    thesis = published_table("nn_precision_counts").rename(columns={"difficulty": "stratum", "description": "concept"})
+    parts = [
+        _with_mean(table[(table[["stratum", "depth"]] == list(stratum)).all(axis=1)], source)
+        for stratum in strata
+        for source, table in (("this run", page), ("the thesis", thesis))
+    ]
+    shown = pd.concat(parts, ignore_index=True)
+    if set(shown["queries of"]) == {"this run"}:
+        shown = shown.drop(columns="queries of")
+    own, bounds = list(page.columns[:-2]), list(page.columns[-2:])
+    columns = [name for name in dict.fromkeys(["queries of", *own, *MODELS, *bounds]) if name in shown]
+    return shown[columns].astype(object).fillna("")
+
+
+def _with_mean(counts: pd.DataFrame, source: str) -> pd.DataFrame:
+    """Counts of one stratum, as texts, and their mean in percent below; nothing of nothing."""
+    if counts.empty:
+        return counts
+    about = ["stratum", "depth", "query", "concept", "relevant"]
+    found = counts[[name for name in counts if name not in about]]
+    means = {name: f"{100 * found[name].mean() / counts['depth'].iloc[0]:.1f} %" for name in found}
+    texts = found.apply(lambda column: column.map(("{:.1f}" if column.name == "by chance" else "{:.0f}").format))
+    known = counts[[name for name in about if name in counts]].assign(query=counts["query"].astype(str))  # an id
+    last = {"stratum": counts["stratum"].iloc[0], "depth": counts["depth"].iloc[0], "query": f"mean of {len(counts)}"}
+    whole = pd.concat([known.join(texts), pd.DataFrame([last | means])], ignore_index=True)
+    return whole.assign(**{"queries of": source})
 
 
 def setting_of(cell: str, backbone: str, engine: str) -> str:

@@ -1,5 +1,6 @@
 """The thesis' published numbers, shipped as package data, in our units: fractions, seconds, milliseconds."""
 
+from collections.abc import Sequence
 from importlib.resources import files
 
 import pandas as pd
@@ -24,6 +25,13 @@ def published_precision() -> pd.DataFrame:
     for model in MODELS:
         table[model] = counts[model] / counts["depth"]
     return table
+
+
+def beside(backbones: Sequence[str]) -> list[str]:
+    """Columns of a page: each backbone, right of it the thesis' model of that name, and at the end its other models."""
+    thesis = {model: f"thesis {model}" for model in MODELS}
+    paired = [name for backbone in backbones for name in (backbone, thesis.get(backbone)) if name is not None]
+    return paired + [name for name in thesis.values() if name not in paired]
 
 
 def add_published(table: pd.DataFrame, published: pd.DataFrame, keys: list[str]) -> pd.DataFrame:

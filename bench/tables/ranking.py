@@ -23,7 +23,7 @@ def ranking_table(settings: pd.DataFrame, recall_target: float = RECALL_TARGET) 
     A data set is one backbone's features, of a corpus measured at several sizes the largest. An engine is a table of
     the suite; its score is the median time of single, corrected queries, with the fewest threads measured, in its
     fastest setting of mean recall ``recall_target`` or more. Without such a setting it is ranked last. Only engines
-    that were measured on every data set take part.
+    that were measured on every data set take part. A data set on which every cell failed says nothing and is left out.
 
     Args:
         settings: The table ``lsh_parameters``; its column ``backbone`` names the data sets.
@@ -31,6 +31,7 @@ def ranking_table(settings: pd.DataFrame, recall_target: float = RECALL_TARGET) 
     """
     columns = list(SCHEMAS["ranking"])
     single = largest_sizes(settings[(settings["mode"] == "single") & (settings["space"] == "corrected")])
+    single = single[single.groupby("backbone")["n"].transform("count") > 0]  # failed cells have no n
     single = single[single["threads"] == single.groupby("backbone")["threads"].transform("min")]
     data_sets = single["backbone"].drop_duplicates().tolist()
     everywhere = single.groupby("engine", sort=False)["backbone"].nunique() == len(data_sets)

@@ -10,10 +10,12 @@ from bench.results import RunRecord, StageNote, read_results, read_run
 from bench.tables.difficulty_table import DataFacts
 from bench.tables.provenance_table import provenance_table
 from bench.tables.table import build_tables
+from bench.tables.variants_table import variants_table
 from ris_core.errors import ArtifactError
 
-_KNN = ("knn_accuracy", "knn_ci_low", "knn_ci_high")
-LOGS, JUDGMENTS, QUERIES, TABLES = "logs", "judgments", "queries", "tables"
+_KNN = ("knn_10", "knn_20", "knn_20_ci_low", "knn_20_ci_high")
+_KNN_START = ("knn_10_start", "knn_20_start")
+LOGS, ANSWERS, JUDGMENTS, QUERIES, TABLES = "logs", "knn", "judgments", "queries", "tables"
 
 
 def run_tables(run_folder: Path) -> dict[str, pd.DataFrame]:
@@ -28,7 +30,10 @@ def run_tables(run_folder: Path) -> dict[str, pd.DataFrame]:
     notes, logs, data = backbone_notes(record), training_logs(run_folder, record), data_facts(run_folder, record)
     results = read_results(run_folder)
     tables = build_tables(results, judgments, notes, logs, data, record.overhead)
-    return {**tables, "provenance": provenance_table(record, results)}
+    variants = variants_table(
+        record.suite["backbones"], tables["models"], knn_answers(run_folder, record), tables["nn_precision"]
+    )
+    return {**tables, "variants": variants, "provenance": provenance_table(record, results)}
 
 
 def backbone_notes(record: RunRecord) -> dict[str, dict[str, Any]]:
@@ -50,6 +55,7 @@ def backbone_notes(record: RunRecord) -> dict[str, dict[str, Any]]:
             "unit_length": record.suite.get("space", {}).get("normalize", False),
             **features.notes,
             **{name: None if space is None else space.notes.get(name) for name in _KNN},
+            **{name: None if trained is None else trained.notes.get(name) for name in _KNN_START},
             "train_tiles": None if trained is None else trained.notes.get("n"),
         }
     return notes
@@ -59,6 +65,23 @@ def training_logs(run_folder: Path, record: RunRecord) -> dict[str, Path]:
     """The run's copy of the training log of each backbone that was trained in it."""
     paths = {entry["name"]: run_folder / LOGS / f"{entry['name']}.txt" for entry in record.suite["backbones"]}
     return {name: path for name, path in paths.items() if path.is_file()}
+
+
+def knn_answers(run_folder: Path, record: RunRecord) -> dict[str, pd.DataFrame]:
+    """What k-NN predicts by the features of each backbone, where tiles have labels.
+
+    Raises:
+        ArtifactError: If a file is damaged.
+    """
+    paths = {entry["name"]: run_folder / ANSWERS / f"{entry['name']}.csv" for entry in record.suite["backbones"]}
+    try:
+        return {
+            name: pd.read_csv(path, dtype=str, keep_default_na=False).astype({"tile": "int64"})
+            for name, path in paths.items()
+            if path.is_file()
+        }
+    except (OSError, ValueError, KeyError) as error:
+        raise ArtifactError(f"{run_folder / ANSWERS}: no k-NN answers to be read ({error}). Run again.") from error
 
 
 def data_facts(run_folder: Path, record: RunRecord) -> DataFacts:

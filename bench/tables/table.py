@@ -15,7 +15,7 @@ import pandas as pd
 from tabulate import tabulate
 
 from bench.judging.judgments import Judgments
-from bench.results import BuildResult, QueryResult
+from bench.results import BuildResult, PaceResult, QueryResult, Result
 from bench.tables.cheapest_table import cheapest_page, cheapest_table
 from bench.tables.cost_table import (
     memory_page,
@@ -25,7 +25,12 @@ from bench.tables.cost_table import (
     setting_table,
     settings_page,
 )
-from bench.tables.difference_table import difference_table, differences_page
+from bench.tables.difference_table import (
+    difference_table,
+    differences_page,
+    published_differences,
+    published_differences_page,
+)
 from bench.tables.difficulty_table import (
     NOTHING_KNOWN,
     DataFacts,
@@ -39,13 +44,17 @@ from bench.tables.difficulty_table import (
     lid_page,
     lid_table,
 )
+from bench.tables.exact_or_lsh_table import exact_or_lsh_page, exact_or_lsh_table
 from bench.tables.growth_table import growth_page, growth_points, growth_table
 from bench.tables.hand_table import hand_averages_page, hand_page
+from bench.tables.latex import alignments, latex_of
 from bench.tables.precision_table import averages_page, precision_averages, precision_page, precision_table
 from bench.tables.rank_table import rank_table, ranks_page
 from bench.tables.ranking import ranking_page, ranking_table
 from bench.tables.table_schemas import SCHEMAS, TEXT, WHOLE
-from bench.tables.training_table import loss_table, losses_page, model_table
+from bench.tables.throughput_table import throughput_page, throughput_table
+from bench.tables.training_table import loss_table, losses_page, model_table, models_page
+from bench.tables.variants_table import variants_page
 from ris_core.artifacts import disk_error
 from ris_core.errors import ArtifactError
 
@@ -63,38 +72,21 @@ PAGES: dict[str, Callable[[pd.DataFrame], pd.DataFrame]] = {
     "growth": growth_page,
     "memory": memory_page,
     "differences": differences_page,
+    "published_differences": published_differences_page,
+    "exact_or_lsh": exact_or_lsh_page,
     "ranking": ranking_page,
     "recall_by_difficulty": difficulty_page,
     "recall_over_lid": lid_page,
     "spatial_leakage": leakage_page,
     "data_hygiene": hygiene_page,
+    "throughput": throughput_page,
+    "models": models_page,
+    "variants": variants_page,
 }
-_LONG_ROWS = 40  # a LaTeX table with more rows runs over pages
-_WIDE_COLUMNS = 7
-_LONG_TEXT, _TEXT_SHARE = 60, 0.6  # characters; of the line, for all columns with longer texts together
-_LATEX = str.maketrans(
-    {
-        "\\": r"\textbackslash{}",
-        "&": r"\&",
-        "%": r"\%",
-        "$": r"\$",
-        "#": r"\#",
-        "_": r"\_",
-        "{": r"\{",
-        "}": r"\}",
-        "~": r"\textasciitilde{}",
-        "^": r"\textasciicircum{}",
-        "<": r"\textless{}",
-        ">": r"\textgreater{}",
-        "|": r"\textbar{}",
-        '"': r"\textquotedbl{}",
-        "[": "{[}",  # a cell that begins with a bracket is no argument of the line break before it
-    }
-)
 
 
 def build_tables(
-    results: Sequence[BuildResult | QueryResult],
+    results: Sequence[Result],
     judgments: Judgments | None,
     notes: Mapping[str, Mapping[str, Any]],
     logs: Mapping[str, Path],
@@ -124,7 +116,9 @@ def build_tables(
     tables = {
         "nn_precision_averages": precision_averages(precision),
         "nn_precision": precision,
-        "differences": difference_table(queries),
+        "exact_or_lsh": exact_or_lsh_table(queries, judgments),
+        "differences": difference_table(queries, _depths(judgments)),
+        "published_differences": published_differences(_depths(judgments)),
         "lsh_parameters": settings,
         "cheapest_settings": cheapest,
         "engine_ranks": rank_table(cheapest),
@@ -132,6 +126,7 @@ def build_tables(
         "growth_points": points,
         "ranking": ranking_table(settings),
         "memory": memory_table(builds),
+        "throughput": throughput_table([result for result in results if isinstance(result, PaceResult)]),
         "runtimes": runtime_table(builds, queries, notes, logs),
         "recall_by_difficulty": difficulty_table(queries, data),
         "recall_over_lid": lid_table(queries, data),
@@ -243,52 +238,9 @@ def markdown_of(page: pd.DataFrame, caption: str = "") -> str:
         return f"{caption}\n\nNothing to show.\n".lstrip()
     cells = [[text.replace("|", "\\|").replace("<", "&lt;") for text in row] for row in page.to_numpy().tolist()]
     table = tabulate(
-        cells, headers=list(page.columns), tablefmt="github", disable_numparse=True, colalign=_alignments(page)
+        cells, headers=list(page.columns), tablefmt="github", disable_numparse=True, colalign=alignments(page)
     )
     return f"{caption}\n\n{table}\n".lstrip()
-
-
-def latex_of(page: pd.DataFrame, caption: str, name: str) -> str:
-    """A booktabs table with caption and label ``tab:<name>``; a long one runs over pages (longtable)."""
-    if page.empty:
-        return f"% {name}: nothing to show\n"
-    columns = "".join(_latex_columns(page))
-    head = _latex_row(page.columns.tolist())
-    body = "\n".join(_latex_row(row) for row in page.to_numpy().tolist())
-    title = rf"\caption{{{caption.translate(_LATEX)}}}\label{{tab:{name}}}"
-    size = r"\scriptsize\setlength{\tabcolsep}{3pt}" if len(page.columns) > _WIDE_COLUMNS else r"\small"
-    if len(page) > _LONG_ROWS:
-        top = f"\\toprule\n{head}\n\\midrule\n"
-        return (
-            f"% needs \\usepackage{{booktabs,longtable}}\n{{{size}\n\\begin{{longtable}}{{@{{}}{columns}@{{}}}}\n"
-            f"{title}\\\\\n{top}\\endfirsthead\n{top}\\endhead\n\\bottomrule\n\\endfoot\n{body}\n\\end{{longtable}}}}\n"
-        )
-    return (
-        f"% needs \\usepackage{{booktabs}}\n\\begin{{table}}\n\\centering{size}\n{title}\n"
-        f"\\begin{{tabular}}{{@{{}}{columns}@{{}}}}\n\\toprule\n{head}\n\\midrule\n{body}\n\\bottomrule\n"
-        "\\end{tabular}\n\\end{table}\n"
-    )
-
-
-def _latex_row(cells: Sequence[str]) -> str:
-    return " & ".join(str(cell).translate(_LATEX) for cell in cells) + r" \\"
-
-
-def _latex_columns(page: pd.DataFrame) -> list[str]:
-    """``r`` for numbers, ``l`` for words, and paragraphs for columns of long texts, which share most of the line."""
-    is_long = [max(map(len, page[column])) > _LONG_TEXT for column in page]
-    paragraph = rf"p{{{_TEXT_SHARE / max(1, sum(is_long)):.2g}\linewidth}}"
-    sides = ("r" if side == "right" else "l" for side in _alignments(page))
-    return [paragraph if long else side for long, side in zip(is_long, sides, strict=True)]
-
-
-def _alignments(page: pd.DataFrame) -> list[str]:
-    """Right for columns of numbers, left for others."""
-
-    def is_number(text: str) -> bool:
-        return text.replace(",", "").replace(".", "").replace("-", "").replace("e", "").isdigit()
-
-    return ["right" if all(is_number(t) for t in page[c] if t) else "left" for c in page]
 
 
 def _is_missing(value: object) -> bool:

@@ -12,6 +12,23 @@ _PUBLISHED = {"published_tiny": NUMBER, "published_tiny_longer": NUMBER} | {
     "published_small_pretrained": NUMBER,
 }
 
+_COMPARED = {  # a first with a second
+    "n": WHOLE,  # queries that both answered
+    "mean_first": NUMBER,
+    "mean_second": NUMBER,
+    "difference": NUMBER,  # first minus second
+    "ci_low": NUMBER,
+    "ci_high": NUMBER,
+    "p": NUMBER,
+    "p_holm": NUMBER,
+    "comparisons": WHOLE,  # in the family
+    "verdict": TEXT,  # what the first is: "higher", "lower" or "no difference shown"
+}
+_COULD_SHOW = {
+    "least_difference": NUMBER,  # that so many queries can ever show, alone; missing: none
+    "detectable_difference": NUMBER,  # that as many queries of this spread would show in four of five cases, alone
+}
+
 SCHEMAS: dict[str, dict[str, str]] = {
     "runtimes": {
         "quantity": TEXT,
@@ -25,7 +42,7 @@ SCHEMAS: dict[str, dict[str, str]] = {
         "q3": NUMBER,
         "min": NUMBER,
         "rounds": WHOLE,  # measurements behind the row: rounds, or queries answered alone, of all processes
-        "n": WHOLE,  # tiles in the corpus
+        "n": WHOLE,  # tiles that were trained on, extracted or indexed
         **_PUBLISHED,
         "ci_low": NUMBER,
         "ci_high": NUMBER,
@@ -42,6 +59,9 @@ SCHEMAS: dict[str, dict[str, str]] = {
         "images_per_s": NUMBER,
         "epoch_s": NUMBER,
         **_PUBLISHED,
+        "knn_10": NUMBER,  # accuracy of the teacher's features after the epoch; missing where it was not read
+        "knn_20": NUMBER,
+        "mfu": NUMBER,  # model FLOPs utilisation of the epoch's steps
     },
     "nn_precision": {
         "stratum": TEXT,
@@ -130,6 +150,7 @@ SCHEMAS: dict[str, dict[str, str]] = {
         "build_setting": TEXT,  # those of the index among them
         "prepare_s": NUMBER,  # before the clock, for these query parameters
         "chosen": TEXT,  # what was chosen meanwhile
+        "build_whole_s": NUMBER,  # loading the features and bringing them into the space included
     },
     "cheapest_settings": {
         "backbone": TEXT,
@@ -228,6 +249,34 @@ SCHEMAS: dict[str, dict[str, str]] = {
         "peak_rss_bytes": WHOLE,  # of the process, from before the build until after a query
         "start_rss_bytes": WHOLE,  # of the process before the build, vectors and libraries included
     },
+    "throughput": {
+        "cell": TEXT,
+        "stage": TEXT,
+        "way": TEXT,
+        "backbone": TEXT,
+        "threads": WHOLE,
+        "n": WHOLE,  # tiles of a round
+        "batch": WHOLE,
+        "workers": WHOLE,  # processes that load images
+        "device": TEXT,
+        "precision": TEXT,
+        "tiles_per_s": NUMBER,
+        "ci_low": NUMBER,
+        "ci_high": NUMBER,
+        "processes": WHOLE,
+        "rounds": WHOLE,  # of all processes together
+        "times_as_fast": NUMBER,  # as the published way
+        "times_ci_low": NUMBER,
+        "times_ci_high": NUMBER,
+        "prepare_frac": NUMBER,  # seconds that preparing the network's input takes alone / seconds of the whole
+        "flops_per_tile": WHOLE,
+        "mfu": NUMBER,
+        "peak_rss_bytes": WHOLE,
+        "peak_device_bytes": WHOLE,
+        "other_load_frac": NUMBER,
+        "status": TEXT,
+        "reason": TEXT,
+    },
     "differences": {
         "family": TEXT,  # all that was tested to answer one question; its p values are adjusted together
         "score": TEXT,
@@ -236,17 +285,45 @@ SCHEMAS: dict[str, dict[str, str]] = {
         "setting": TEXT,
         "first": TEXT,
         "second": TEXT,
-        "n": WHOLE,  # queries that both answered
-        "mean_first": NUMBER,
-        "mean_second": NUMBER,
-        "difference": NUMBER,  # first minus second
-        "ci_low": NUMBER,
-        "ci_high": NUMBER,
-        "p": NUMBER,
-        "p_holm": NUMBER,
-        "comparisons": WHOLE,  # in the family
-        "verdict": TEXT,  # what the first is: "higher", "lower" or "no difference shown"
+        **_COMPARED,
         "cell": TEXT,  # of the first
+        **_COULD_SHOW,
+    },
+    "published_differences": {
+        "stratum": TEXT,
+        "depth": WHOLE,  # missing for "all"
+        "first": TEXT,  # a model of the thesis
+        "second": TEXT,
+        **_COMPARED,
+        **_COULD_SHOW,
+    },
+    "exact_or_lsh": {
+        "stratum": TEXT,
+        "depth": WHOLE,
+        "backbone": TEXT,
+        "engine": TEXT,
+        "cell": TEXT,
+        "setting": TEXT,
+        "queries": WHOLE,
+        "random": NUMBER,  # precision at depth, as the next four
+        "as_published": NUMBER,  # raw queries; missing where the suite does not ask them
+        "lsh": NUMBER,  # corrected queries, as "exact"
+        "lsh_ci_low": NUMBER,
+        "lsh_ci_high": NUMBER,
+        "exact": NUMBER,
+        "exact_ci_low": NUMBER,
+        "exact_ci_high": NUMBER,
+        "ceiling": NUMBER,
+        "lost_by_model": NUMBER,  # ceiling minus exact
+        "model_ci_low": NUMBER,
+        "model_ci_high": NUMBER,
+        "lost_by_index": NUMBER,  # exact minus lsh
+        "index_ci_low": NUMBER,
+        "index_ci_high": NUMBER,
+        "lost_by_slip": NUMBER,  # lsh minus as_published
+        "slip_ci_low": NUMBER,
+        "slip_ci_high": NUMBER,
+        **_PUBLISHED,  # raw queries, judged by hand
     },
     "ranking": {
         "data_set": TEXT,  # the features of one backbone
@@ -362,10 +439,37 @@ SCHEMAS: dict[str, dict[str, str]] = {
         "tiles_per_s": NUMBER,
         "norm_mean": NUMBER,
         "norm_std": NUMBER,
-        "knn_accuracy": NUMBER,
         "train_tiles": WHOLE,
-        "knn_ci_low": NUMBER,
-        "knn_ci_high": NUMBER,
+        "knn_10": NUMBER,  # accuracy of weighted k-NN on the raw features
+        "knn_20": NUMBER,
+        "knn_20_ci_low": NUMBER,
+        "knn_20_ci_high": NUMBER,
+        "knn_10_start": NUMBER,  # the same with the weights that training started from
+        "knn_20_start": NUMBER,
+        "flops": WHOLE,  # of one tile's forward pass
+        "mfu": NUMBER,  # model FLOPs utilisation of extraction
+        "train_mfu": NUMBER,  # of training, median over the epochs
+        "extract_peak_mb": NUMBER,  # most memory held during extraction
+    },
+    "variants": {
+        "backbone": TEXT,
+        "like": TEXT,  # the backbone that it differs from, as the suite says; empty for one that is written out
+        "changed": TEXT,  # keys of the suite whose values differ
+        "train_s": NUMBER,
+        "times_train_s": NUMBER,  # of the other's
+        "final_loss": NUMBER,
+        "knn_20": NUMBER,
+        "knn_20_ci_low": NUMBER,
+        "knn_20_ci_high": NUMBER,
+        "knn_20_difference": NUMBER,  # to the other, on the same tiles
+        "knn_20_difference_ci_low": NUMBER,
+        "knn_20_difference_ci_high": NUMBER,
+        "precision": NUMBER,  # exact search, all judged queries
+        "precision_ci_low": NUMBER,
+        "precision_ci_high": NUMBER,
+        "precision_difference": NUMBER,  # to the other, on the same queries
+        "precision_difference_ci_low": NUMBER,
+        "precision_difference_ci_high": NUMBER,
     },
     "provenance": {
         "key": TEXT,  # group.name
@@ -373,24 +477,36 @@ SCHEMAS: dict[str, dict[str, str]] = {
     },
 }
 
+PUBLISHED_TABLES = ("published_differences",)  # made of the thesis' numbers alone: no run and no machine stands behind
+
 CAPTIONS: dict[str, str] = {
-    "runtimes": "Running times: median over the processes of each one's median, its 95 % bootstrap interval over "
-    "processes and rounds, quartiles and minimum. Building is loading, transforming and constructing; the first query "
-    "of a fresh index makes it ready. The last column is the thesis' time for ViT-Tiny on "
-    "400,000 tiles and another machine: it stands for orientation and cannot be compared.",
-    "losses": "DINO training loss of each epoch.",
+    "runtimes": "Running times: mean, and median over the processes of each one's median with its 95 % bootstrap "
+    "interval over processes and rounds; the last column counts the times behind them. The thesis' times are means, of "
+    "400,000 tiles on another machine, its builds with loading and normalising (1,000 of them), its queries single and "
+    "raw (2 million): they stand for orientation and cannot be compared.",
+    "losses": "DINO training loss of each epoch, beside those that the thesis published of 400,000 tiles.",
     "nn_precision": "Relevant tiles among the nearest neighbours of each query, exact search; random answers and the "
-    "ceiling, which the number of relevant tiles in the corpus sets, beside them.",
+    "ceiling, which the number of relevant tiles in the corpus sets, beside them. Below the queries of each difficulty "
+    "stand the thesis' own, on 400,000 tiles of another corpus, by LSH with raw queries and judged by hand.",
     "nn_precision_averages": "Precision of nearest neighbours by difficulty: mean over the queries and its 95 % "
     "bootstrap interval. The thesis' rows were judged by hand on another corpus, of 400,000 tiles.",
-    "lsh_parameters": "Build, query time, recall and precision of every setting. Median query time; in batch mode the "
-    "time of a batch divided by its queries. The harness' own share of it is what an engine that does nothing takes. "
-    "Noisy: other work took more than 15 % of the cores meanwhile. An index that is slow to build is built and asked "
-    "in one process: its intervals know no differences between processes.",
+    "lsh_parameters": "Build, memory, query time and recall of every setting, with the parameters as the engine "
+    "derived them (k: hash functions of a table; last dim: of its last cross-polytope) and the candidates it examined "
+    "for a query. Median query time with its 95 % interval; in batch mode the time of a batch divided by its queries. "
+    "The thesis' rows are of 400,000 tiles on another machine. Noisy: other work took more than 15 % of the cores "
+    "meanwhile. An index that is slow to build is built and asked in one process: its intervals know no differences "
+    "between processes.",
     "differences": "Paired comparisons on the same queries: mean difference with its 95 % bootstrap interval, as if it "
     "were the only one; p of a permutation test; and p adjusted for all comparisons that answer the same question "
     "(Holm). A difference is called where the adjusted p is below 0.05. No difference shown does not mean that there "
-    "is none.",
+    "is none: the last column is the difference that as many queries of this spread would show in four of five cases, "
+    "if it were the only comparison.",
+    "published_differences": "Which published differences stand? The thesis' models on its own queries, by its counts: "
+    "FALCONN with raw queries on 400,000 tiles, hits judged by hand. Tests as in the table of differences, adjusted "
+    "for all comparisons of this table.",
+    "exact_or_lsh": "Who loses the neighbours, model or index? Precision of random answers, of LSH with raw and with "
+    "corrected queries, of exact search, and the best possible; and the differences between them, paired, with 95 % "
+    "bootstrap intervals over the queries. The thesis has the hits of its LSH alone, judged by hand on another corpus.",
     "ranking": "Engines over data sets, a data set being the features of one backbone: time of a single query in each "
     "engine's fastest setting that reaches the recall, and its rank. Engines that share a group letter cannot be told "
     "apart.",
@@ -420,6 +536,14 @@ CAPTIONS: dict[str, str] = {
     "memory": "Memory of each index, read in a process of its own that nobody times, of an index that is slow to build "
     "in the timed one after the last of its builds: by the formula of its structure, by the engine's own count, and by "
     "how much the process' anonymous memory grew; the vectors, which every index needs, stand apart.",
-    "models": "Backbones: size, cost of training and extraction, length of a raw feature, leave-one-out k-NN accuracy.",
+    "throughput": "Rates of each stage by each way, in one run on one machine, the ways taking turns: median over "
+    "processes and its 95 % bootstrap interval, and how many times as fast as the published way. Preparation is what "
+    "making the network's input takes alone, as a share of the whole; where workers load images beside the network, "
+    "the two overlap. Utilisation (MFU) is FLOPs of the network over those that a large product of matrices reaches "
+    "here, in the same precision. Peak memory is that of the process, without its loader's workers.",
+    "models": "Backbones: size, cost of training and extraction, length of a raw feature, accuracy of weighted "
+    "k-NN (k = 10, 20) with the 95 % bootstrap interval of the latter.",
+    "variants": "Backbones beside those that they are like: k-NN accuracy on the same tiles and precision on the same "
+    "judged queries, differences with their 95 % bootstrap interval, each as if it were the only one; time to train.",
     "provenance": "What the numbers of this run can be traced by.",
 }

@@ -1,13 +1,14 @@
 """What training left: loss of each epoch, and one row a backbone."""
 
 import json
+import math
 from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
 import pandas as pd
 
-from bench.tables.published import add_published, published_table
+from bench.tables.published import PUBLISHED_COLUMNS, add_published, beside, published_table
 from bench.tables.table_schemas import SCHEMAS
 from ris_core.errors import ArtifactError
 
@@ -20,6 +21,9 @@ _LOG_KEYS = {
     "kl": "kl",
     "images_per_s": "images_per_s",
     "epoch_s": "epoch_s",
+    "knn_10": "knn_10",
+    "knn_20": "knn_20",
+    "mfu": "mfu",
 }
 
 
@@ -84,18 +88,57 @@ def model_table(notes: Mapping[str, Mapping[str, Any]], logs: Mapping[str, Path]
     return pd.DataFrame(rows, columns=columns)
 
 
+def models_page(models: pd.DataFrame) -> pd.DataFrame:
+    """The backbones as people read them; columns of which nothing is known are left out."""
+    knn = models[["knn_20", "knn_20_ci_low", "knn_20_ci_high"]].astype("float64").itertuples(index=False, name=None)
+    norms = models[["norm_mean", "norm_std"]].astype("float64").itertuples(index=False, name=None)
+    page = pd.DataFrame(
+        {
+            "backbone": models["backbone"],
+            "network": models["model"],
+            "weights": models["weights"],
+            "parameters": models["parameters"],
+            "GFLOP a tile": models["flops"].astype("float64") / 1e9,
+            "d": models["d"],
+            "epochs": models["train_epochs"],
+            "training, s": models["train_s"],
+            "an epoch, s": models["epoch_s"],
+            "MFU, training": models["train_mfu"],
+            "loss": models["final_loss"],
+            "tiles/s": models["tiles_per_s"],
+            "MFU": models["mfu"],
+            "peak MB": models["extract_peak_mb"],
+            "length": ["" if math.isnan(mean) else f"{mean:.4g} ± {spread:.2g}" for mean, spread in norms],
+            "k-NN 10": models["knn_10"],
+            "k-NN 20": [_knn_words(*row) for row in knn],
+            "untrained": models["knn_20_start"],
+        }
+    )
+    return page.loc[:, [bool((page[column].notna() & (page[column] != "")).any()) for column in page]]
+
+
+def _knn_words(mean: float, low: float, high: float) -> str:
+    """An accuracy with its interval, which one tile does not have."""
+    if math.isnan(mean):
+        return ""
+    return f"{mean:.3f}" if math.isnan(low) else f"{mean:.3f} [{low:.3f}, {high:.3f}]"
+
+
 def losses_page(losses: pd.DataFrame) -> pd.DataFrame:
-    """The losses as people read them: a row an epoch, a column a backbone."""
-    page = losses.pivot_table(index="epoch", columns="backbone", values="loss", sort=False).reset_index()
-    page.columns.name = None
-    return page
+    """The losses as people read them: a row an epoch, a column a backbone, the thesis' models beside."""
+    page = losses.pivot_table(index="epoch", columns="backbone", values="loss", sort=False)
+    own = list(page.columns)
+    published = losses.groupby("epoch")[list(PUBLISHED_COLUMNS)].first()
+    page = page.join(published.rename(columns=lambda name: name.replace("published_", "thesis ")))
+    return page[beside(own)].reset_index()
 
 
 def _training(log: list[dict[str, Any]]) -> dict[str, Any]:
-    seconds = pd.Series([record.get("epoch_s") for record in log], dtype="float64")
+    seconds, mfu = (pd.Series([e.get(key) for e in log], dtype="float64").dropna() for key in ("epoch_s", "mfu"))
     return {
         "train_epochs": len(log),
         "train_s": seconds.sum(min_count=1),
         "epoch_s": seconds.median(),
         "final_loss": log[-1].get("train_loss") if log else None,
+        "train_mfu": mfu.median(),
     }

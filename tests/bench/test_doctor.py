@@ -37,6 +37,13 @@ def test_doctor_says_what_limits_times_and_the_remedy(monkeypatch: pytest.Monkey
     )
 
 
+def test_doctor_lists_optional_packages(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
+    monkeypatch.setattr(doctor.importlib.util, "find_spec", lambda module: None)
+    lines = lines_of(monkeypatch, tmp_path)
+    for extra, package in (("openvino", "openvino"), ("rivals", "lightly")):
+        assert [f"[{extra}]" in line for line in lines if line.startswith(f"extra {package} no ")] == [True]
+
+
 def test_doctor_of_a_fit_machine_has_nothing_to_say(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
     cpu = CPU | {"governor": "performance", "huge_pages": "madvise", "quota_cores": None}
     lines = lines_of(monkeypatch, tmp_path, cpu=cpu, load_average=[0.0, 0.0, 0.0])

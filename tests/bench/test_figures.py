@@ -13,10 +13,11 @@ from matplotlib.figure import Figure
 from matplotlib.text import Annotation
 from shapely.geometry import box
 
-from bench.figures import FIGURES, PICTURES, REASONS, Answers, draw_figures, draw_pictures, draw_places
+from bench.figures import FIGURES, PICTURES, REASONS, draw_figures, draw_pictures, draw_places
 from bench.figures.gallery import draw_gallery
 from bench.figures.map import draw_map, draw_mosaic
-from bench.figures.recall import pareto_front, slip_pairs
+from bench.figures.recall import pareto_front
+from bench.figures.steps import draw_exact_or_lsh, draw_slip, slip_pairs
 from bench.figures.style import (
     Sheet,
     backbone_looks,
@@ -27,6 +28,7 @@ from bench.figures.style import (
     scale_times,
     variant_colours,
 )
+from bench.run_answers import Answers
 from bench.tables.table import read_table, write_table
 from ris_core.errors import ArtifactError
 from ris_core.records import Tiles
@@ -37,13 +39,16 @@ COUNTS = {
     "costs_over_recall": "n = 4,000. Each engine in the setting that answers single queries fastest",
     "growth": "n = 1,000 to 4,000",
     "build_and_query_time": "4,000 vectors; 500 queries",
-    "query_slip": "500 queries",
+    "query_slip": "Recall of 500 timed queries",
+    "exact_or_lsh": "10 to 20 judged queries a difficulty",
     "ranking": "3 data sets (500 single queries among 4,000 tiles",
     "precision_by_difficulty": "10 to 20 judged queries",
     "precision_by_concept": "number of judged queries",
     "recall_over_lid": "496 queries; mean recall in bins of equally many queries",
     "spatial_leakage": "10 to 500 queries a score",
     "training_losses": "6 epochs on 2,000 tiles",
+    "training_curves": "6 epochs on 2,000 tiles",
+    "throughput": "Medians over 2 processes",
 }
 
 
@@ -91,13 +96,16 @@ def test_axes_name_what_they_measure(figures: dict[str, Figure], name: str) -> N
         "costs_over_recall": {"recall@100 of at least", "s (log scale)", "MiB (log scale)"},
         "growth": {"vectors n (log scale)", "ms (log scale)", "s (log scale)", "MiB (log scale)"},
         "build_and_query_time": {"build time (ms, log scale)", "time per query (ms, log scale)"},
-        "query_slip": {"recall@100"},
+        "query_slip": {"recall@100", "easy@100", "medium@50", "hard@20"},
+        "exact_or_lsh": {"precision@100", "precision@50", "precision@20"},
         "ranking": set(),
         "precision_by_difficulty": {"precision@100", "precision@50", "precision@20"},
         "precision_by_concept": set(),
         "recall_over_lid": {"recall@100", "local intrinsic dimension"},
         "spatial_leakage": {"recall@100", "precision easy@100", "precision medium@50", "precision hard@20"},
-        "training_losses": {"loss (nats)", "teacher entropy (nats)", "epoch"},
+        "training_losses": {"loss (nats)", "epoch"},
+        "training_curves": {"loss (nats)", "teacher entropy (nats)", "k-NN accuracy,\nk = 20", "time of training (s)"},
+        "throughput": {"tiles/s"},
     }
     assert expected[name] <= labels
 
@@ -229,6 +237,42 @@ def test_pareto_front_holds_exactly_what_nothing_beats(points: list[tuple[float,
     assert {point for point in points if not beaten(*point)} <= kept
 
 
+def test_steps_are_as_long_as_what_was_found_and_lost(tables: Path) -> None:
+    def first_bars() -> np.ndarray:
+        ax = draw_exact_or_lsh(tables).axes[0]
+        assert ax.get_title(loc="left") == "tiny · easy · 10 queries"
+        return np.array([(bar.get_x(), bar.get_x() + bar.get_width()) for bar in ax.patches])
+
+    losses = read_table(tables / "exact_or_lsh.csv")
+    row = losses[(losses["backbone"] == "tiny") & (losses["stratum"] == "easy")].iloc[0]
+    bars = np.array([(0, row["ceiling"]), (row["lsh"], row["exact"]), (0, row["lsh"])])
+    assert first_bars() == pytest.approx(bars)
+    write_table(losses.assign(lsh=losses["exact"] + 0.1), tables, "exact_or_lsh")
+    lucky = np.array([(0, row["ceiling"]), (0, row["exact"] + 0.1)])  # an index may find more by chance: it loses none
+    assert first_bars() == pytest.approx(lucky)
+
+
+def test_slip_shows_precision_of_both_ways(tables: Path) -> None:
+    averages = read_table(tables / "nn_precision_averages.csv")
+    raw = averages[averages["cell"] != ""].assign(space="as_published", precision=0.05, ci_low=0.0, ci_high=0.1)
+    raw["cell"] = raw["cell"].str.replace("corrected", "as_published")
+    write_table(pd.concat([averages, raw]), tables, "nn_precision_averages")
+    axes = {ax.get_title(loc="left"): ax for ax in draw_slip(tables).axes}
+    ax = axes["tiny · easy@100"]
+    own = averages[(averages["cell"] == "tiny/exact/corrected/single") & (averages["stratum"] == "easy")]
+    found = [line.get_xdata()[0] for line in ax.lines if line.get_ydata()[0] == 0]
+    assert found == pytest.approx([own["precision"].iloc[0], 0.05])
+    assert "mini · recall@100" in axes
+
+
+def test_slip_is_drawn_where_neither_way_finds_anything(tables: Path) -> None:
+    averages = read_table(tables / "nn_precision_averages.csv")
+    averages.loc[averages["stratum"] == "hard", ["precision", "ci_low", "ci_high"]] = 0.0
+    write_table(averages, tables, "nn_precision_averages")
+    axes = {ax.get_title(loc="left"): ax for ax in draw_slip(tables).axes}
+    assert axes["tiny · hard@20"].get_xlim() == (-0.02, 1.04)
+
+
 def test_slip_pairs_join_both_ways_of_asking_once(tables: Path) -> None:
     cells = read_cells(tables)
     pairs = slip_pairs(cells)
@@ -342,6 +386,7 @@ def answers(name: str = "tiny · exact") -> Answers:
         depths=np.array([2, 2, 2, 2]),
         ids=np.array([[101, 102], [100, 102], [100, 101], [100, -1]]),
         relevant=np.array([[True, True], [True, False], [False, False], [True, True]]),
+        is_judged=np.ones(4, bool),
     )
 
 

@@ -5,7 +5,8 @@ import numpy as np
 import pandas as pd
 import pytest
 
-from bench.report.sentences import evidence, key_results, p_words, signed
+from bench.report.comparison import evidence, p_words, signed
+from bench.report.sentences import key_results
 from bench.tables.cheapest_table import cheapest_table
 from bench.tables.table import read_table, write_table
 
@@ -124,13 +125,57 @@ def test_sentences_say_whether_training_paid(tables: Path) -> None:
 
 def test_slip_is_told_from_its_family_with_the_largest_difference(tables: Path) -> None:
     text = found_about(tables, "query slip")
-    assert "recall is higher in 6 of 6 settings" in text
-    assert "The largest difference is +0.25 [+0.25, +0.25], n = 50, adjusted p < 0.001 after 6 comparisons" in text
+    assert "recall is higher in 6 of 6 settings, 0.95 on average instead of 0.70" in text
+    rows = read_table(tables / "differences.csv").query("family == 'query slip' and score == 'precision'")
+    means = f"{rows['mean_first'].mean():.2f} on average instead of {rows['mean_second'].mean():.2f}"
+    assert f"precision over all judged queries is higher in 6 of 6 settings, {means}" in text
+    assert "of recall +0.25 [+0.25, +0.25], n = 50, adjusted p = 0.001 after 12 comparisons" in text
+    assert "and of precision +0.2" in text
     differences = read_table(tables / "differences.csv")
-    slip = differences["family"] == "query slip"
-    differences.loc[slip, "verdict"] = ["higher", "higher", "lower", *["no difference shown"] * 3]
+    recall = (differences["family"] == "query slip") & (differences["stratum"] == "timed")
+    differences.loc[recall, "verdict"] = ["higher", "higher", "lower", *["no difference shown"] * 3]
     write_table(differences, tables, "differences")
     assert "higher in 2, lower in 1, not shown to differ in 3 of 6 settings" in found_about(tables, "query slip")
+    write_table(differences[differences["stratum"] == "timed"], tables, "differences")
+    assert "precision" not in found_about(tables, "query slip")  # where nothing was judged
+
+
+def test_what_is_not_shown_stands_beside_what_so_many_queries_would_show(tables: Path) -> None:
+    change_differences(tables, "backbones", verdict="no difference shown", p_holm=0.3, detectable_difference=0.123)
+    told = "adjusted p = 0.30, and so many queries would show one of 0.12 in four of five cases, if tested alone"
+    assert told in found_about(tables, "Hard")
+    change_differences(tables, "backbones", least_difference=0.2)
+    assert "so many queries would show one of 0.20 in four" in found_about(tables, "Hard")
+    change_differences(tables, "backbones", least_difference=0.0004, detectable_difference=0.0041)
+    assert "so many queries would show one of 0.0041 in four" in found_about(tables, "Hard")  # and none of 0.00
+    change_differences(tables, "backbones", least_difference=np.nan)
+    assert "and so few queries can show none" in found_about(tables, "Hard")
+
+
+def test_model_and_index_each_have_their_loss(tables: Path) -> None:
+    text = found_about(tables, "Model or index")
+    losses = read_table(tables / "exact_or_lsh.csv")
+    row = losses[(losses["backbone"] == "tiny") & (losses["stratum"] == "easy")].iloc[0]
+    told = f"easy@100 (n = 10) {row['random']:.2f}, {row['lsh']:.2f} and {row['exact']:.2f} of {row['ceiling']:.2f}"
+    assert f"{told} possible" in text
+    lost = row["lost_by_index"]
+    assert f"the index {lost:.2f} [{lost - 0.02:.2f}, {lost + 0.02:.2f}]" in text
+    worst = losses.loc[losses["lost_by_index"].idxmax()]
+    assert f"Of all 3 settings, falconn 5-12 20 on {worst['backbone']} loses most by its index" in text
+    write_table(losses.assign(lost_by_index=-0.01), tables, "exact_or_lsh")
+    assert "Of all 3 settings, none loses precision by its index" in found_about(tables, "Model or index")
+
+
+def test_thesis_own_differences_are_held_to_the_same_test(tables: Path) -> None:
+    text = found_about(tables, "The thesis' own differences")
+    assert "Of the 24 differences between its four models, by its own counts, none stands after correction" in text
+    assert "small and small_pretrained are 0.5 points apart: 1 of 200 judged tiles" in text
+    assert "Even tested alone, 10 queries can show no difference below 3.0 points" in text
+    published = read_table(tables / "published_differences.csv")
+    published.loc[published.index[4], "verdict"] = "lower"
+    write_table(published, tables, "published_differences")
+    told = "one stands after correction (tiny_longer against small_pretrained on all queries)"
+    assert told in found_about(tables, "The thesis' own differences")
 
 
 def test_cost_of_approximation_is_told_where_recall_is_good(tables: Path) -> None:

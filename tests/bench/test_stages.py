@@ -1,3 +1,4 @@
+import dataclasses
 import json
 from pathlib import Path
 
@@ -88,6 +89,33 @@ def test_change_makes_what_rests_on_it_and_nothing_else(
     desk.told()
     prepare(**change)
     assert [stage for stage, is_reused in desk.told() if not is_reused] == made
+
+
+def test_accuracy_is_read_while_a_backbone_trains(desk: Desk, corpus: CorpusSpec) -> None:
+    entry = BackboneEntry("net", NETWORK, dataclasses.replace(RECIPE, epochs=3))
+
+    def prepare(knn_every: int) -> dict[str, StageNote]:
+        prepare_base(desk.cache, entry, prepare_tiles(desk.cache, corpus), SpaceSpec(), QUERIES, knn_every)
+        found = {note.stage: note for note in desk.notes}
+        desk.notes.clear()
+        return found
+
+    plain, probed = prepare(0), prepare(2)
+    logs = [[json.loads(line) for line in (Path(notes["checkpoint"].folder) / "log.txt").read_text().splitlines()]
+            for notes in (plain, probed)]  # fmt: skip
+    assert [["knn_20" in record for record in log] for log in logs] == [[False] * 3, [False, True, True]]
+    assert [record["train_loss"] for record in logs[0]] == [record["train_loss"] for record in logs[1]]
+    finished = {name: probed["space"].notes[name] for name in ("knn_10", "knn_20")}
+    assert {name: logs[1][-1][name] for name in finished} == finished
+    assert finished == {name: plain["space"].notes[name] for name in finished}
+    started = {"knn_10_start", "knn_20_start"}
+    assert started <= set(probed["checkpoint"].notes)
+    assert not started & set(plain["checkpoint"].notes)
+    answers = pd.read_csv(Path(probed["space"].folder) / "knn.csv")
+    assert list(answers) == ["tile", "label", "knn_10", "knn_20"]
+    assert (answers["knn_20"] == answers["label"]).mean() == finished["knn_20"]
+    assert prepare(2)["checkpoint"].reused
+    assert not prepare(1)["checkpoint"].reused
 
 
 def test_another_corpus_file_is_another_corpus(desk: Desk, tmp_path: Path) -> None:

@@ -1,3 +1,4 @@
+import dataclasses
 from pathlib import Path
 
 import pytest
@@ -5,8 +6,10 @@ import pytest
 from bench.suite import ParamSet, Suite
 from bench.suite_faults import corpus_faults, split_sizes
 from bench.suite_file import find_suite, read_suite
+from ris_core.backbone import BackboneSpec, build_backbone, save_weights
 from ris_core.engines.falconn import FalconnParams, FalconnQuery
 from ris_core.errors import SuiteError
+from ris_core.feature_batches import ExtractOptions
 
 SMALL = """
 [suite]
@@ -168,12 +171,55 @@ def test_lists_become_variants_with_names(tmp_path: Path) -> None:
     [backbone.net]
     model = "vit_tiny_patch16_224"
     seed = [0, 1]
-    train = { method = "dino", epochs = [20, 30], batch = 8 }
+    train = { method = "dino", epochs = [20, 30], batch = 8, global_px = 112 }
     """
     suite = read_suite(write(tmp_path, SMALL + network))
     names = [entry.name for entry in suite.backbones[1:]]
     assert names == ["net-seed0-epochs20", "net-seed0-epochs30", "net-seed1-epochs20", "net-seed1-epochs30"]
     assert suite.backbone("net-seed1-epochs30").recipe.epochs == 30
+
+
+LIKE = """
+[backbone.wide]
+like = "net"
+arch.embed_dim = 384
+train.out_dim = 128
+
+[backbone.net]
+model = "vit_tiny_patch16_224"
+arch = { img_size = 64, embed_dim = 192 }
+train = { method = "dino", epochs = 20, batch = 8, global_px = 64, local_px = 32 }
+
+[backbone.untrained]
+like = "wide"
+train = false
+"""
+
+
+def test_backbone_may_be_like_another(tmp_path: Path) -> None:
+    suite = read_suite(write(tmp_path, SMALL + LIKE))
+    net, wide, untrained = (suite.backbone(name) for name in ("net", "wide", "untrained"))
+    assert wide.spec == dataclasses.replace(net.spec, arch={"img_size": 64, "embed_dim": 384})
+    assert wide.recipe == dataclasses.replace(net.recipe, out_dim=128)
+    assert (untrained.spec, untrained.recipe) == (wide.spec, None)
+    assert [entry.name for entry in suite.backbones] == ["colour", "wide", "net", "untrained"]
+
+
+def test_override_of_a_backbone_reaches_those_like_it(tmp_path: Path) -> None:
+    path = write(tmp_path, SMALL + LIKE)
+    suite = read_suite(path, ["backbone.net.train.epochs=30", "backbone.net.train.out_dim=64"])
+    recipes = [suite.backbone(name).recipe for name in ("net", "wide")]
+    assert [(recipe.epochs, recipe.out_dim) for recipe in recipes] == [(30, 64), (30, 128)]
+    assert suite.text == SMALL + LIKE  # the run's record keeps what was written
+    assert [entry["like"] for entry in suite.to_json()["backbones"]] == ["", "net", "", "wide"]
+
+
+def test_likeness_is_for_backbones_that_exist(tmp_path: Path) -> None:
+    assert "[backbone.wide] like = 'nte'; it must name another table of the section: colour, net" in faults_of(
+        write(tmp_path, SMALL + LIKE), "backbone.wide.like=nte"
+    )
+    assert "[engine.exact] has unknown key 'like'" in faults_of(write(tmp_path, SMALL), "engine.exact.like=falconn")
+    assert "train = True must be a table" in faults_of(write(tmp_path, SMALL), "backbone.colour.train=true")
 
 
 def test_build_and_query_grids_are_apart(tmp_path: Path) -> None:
@@ -224,15 +270,31 @@ def suite_of(tmp_path: Path, text: str = "") -> Suite:
 
 
 def test_corpus_faults_know_the_real_size(tmp_path: Path) -> None:
-    train = '[backbone.net]\ntrain = { method = "dino", epochs = 20, batch = 30 }\n[engine.falconn]\nhash_bits = 8\n'
-    suite = suite_of(tmp_path, train)
+    train = 'train = { method = "dino", epochs = 20, batch = 30, global_px = 112 }'
+    text = f"[backbone.net]\n{train}\n[engine.falconn]\nhash_bits = 8\n"
+    suite = suite_of(tmp_path, text)
     assert corpus_faults(suite, 64, 64, {"colour": 6}) == []
     found = corpus_faults(suite, 10, 20, {"colour": 6})
     assert len(found) == 4  # k, count, batch, bits
     assert any("train batch = 30, but only 20 tiles train" in fault for fault in found)
 
 
-@pytest.mark.parametrize("name", ["demo", "lsh", "thesis_lsh", "lsh_scale", "lsh_speed"])
+@pytest.mark.parametrize(
+    ("crops", "told"),
+    [
+        ("global_px = 64, local_px = 16", "tiles of 48 px are smaller than crops of 64 px"),
+        ("global_px = 48, local_px = 20", "local_px = 20: vit_tiny_patch16_224 takes no crop of that size"),
+    ],
+)
+def test_crops_that_tiles_or_network_cannot_give_are_faults(tmp_path: Path, crops: str, told: str) -> None:
+    net = 'model = "vit_tiny_patch16_224"\narch = { img_size = 48, embed_dim = 24, depth = 1 }\npreprocess = "native"'
+    train = f'train = {{ method = "dino", epochs = 20, batch = 2, {crops} }}'
+    faults = faults_of(write(tmp_path, f"{SMALL}\n[backbone.net]\n{net}\n{train}\n"), "corpus.stored_px=48")
+    assert "[backbone.net]" in faults
+    assert told in faults
+
+
+@pytest.mark.parametrize("name", ["demo", "gpu", "lsh", "thesis_lsh", "lsh_scale", "lsh_speed"])
 def test_shipped_suites_on_what_is_embedded_are_sound(name: str) -> None:
     suite = read_suite(find_suite(name))
     for text in (suite.about.title, suite.about.purpose, suite.about.source, suite.about.hardware):
@@ -246,3 +308,55 @@ def test_shipped_suites_on_files_lack_nothing_but_the_files(name: str) -> None:
     lines = faults_of(find_suite(name)).splitlines()
     assert all("does not exist" in line for line in lines[-1:])
     assert "--set corpus.source=" in find_suite(name).read_text(encoding="utf-8")
+
+
+def test_extraction_is_the_same_for_all_backbones(tmp_path: Path) -> None:
+    text = SMALL + '[backbone.net]\nmodel = "resnet18"\n[extract]\nbatch = 8\nprecision = "fp32"\n'
+    suite = read_suite(write(tmp_path, text), ["extract.threads=2"])
+    for entry in suite.backbones:
+        assert (entry.extract.batch, entry.extract.precision, entry.extract.threads) == (8, "fp32", 2)
+    assert read_suite(write(tmp_path, SMALL)).backbones[0].extract == ExtractOptions()
+
+
+@pytest.mark.parametrize(
+    ("override", "finding"),
+    [
+        ("extract.device=cuda:99", "[extract] device = 'cuda:99': PyTorch sees"),
+        ("extract.precision=fp8", "[extract] precision = 'fp8' is unknown"),
+        ("extract.batch=0", "[extract] batch = 0 must be at least 1"),
+        ("extract.backend=onnx", "[extract] backend = 'onnx' is unknown; known: torch, openvino"),
+        ("extract.threads=0", "[extract] threads = 0 must be at least 1"),
+        ("extract.bach=8", "[extract] has unknown key 'bach'. Did you mean 'batch'?"),
+    ],
+)
+def test_impossible_extraction_is_told_before_anything_runs(tmp_path: Path, override: str, finding: str) -> None:
+    assert finding in faults_of(write(tmp_path, SMALL), override)
+
+
+def test_backbones_that_do_not_fit_are_told_before_anything_runs(tmp_path: Path) -> None:
+    save_weights(build_backbone(BackboneSpec(arch={"depth": 1, "embed_dim": 24})), tmp_path / "other.safetensors")
+    whole = (tmp_path / "other.safetensors").read_bytes()
+    (tmp_path / "half.safetensors").write_bytes(whole[: len(whole) // 2])
+    text = (
+        SMALL
+        + """
+    [backbone.other]
+    weights = "other.safetensors"
+    [backbone.half]
+    weights = "half.safetensors"
+    [backbone.uneven]
+    preprocess = "native"
+    arch = { patch_size = 14 }
+    [backbone.fixed]
+    model = "mixer_s32_224"
+    preprocess = "native"
+    """
+    )
+    told = faults_of(write(tmp_path, text))
+    for finding in (
+        "[backbone.other] " + str(tmp_path / "other.safetensors") + ": does not fit the network",
+        "[backbone.half] " + str(tmp_path / "half.safetensors") + ": not a whole checkpoint",
+        "[backbone.uneven] images of 128 x 128 px do not divide into the 14 px patches",
+        "[backbone.fixed] mixer_s32_224 takes no images of 128 px",
+    ):
+        assert finding in told

@@ -8,7 +8,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from bench.toml_record import apply_override, describe_type, expand_grid, parse_override, read_record
+from bench.toml_record import apply_override, describe_type, expand_grid, inherit, parse_override, read_record
 from ris_core.errors import CorpusError
 
 
@@ -142,6 +142,66 @@ def test_grid_leaves_lists_alone_where_the_field_takes_one() -> None:
 @given(st.lists(st.integers(1, 5), min_size=1, max_size=4), st.lists(st.booleans(), min_size=1, max_size=2))
 def test_grid_has_as_many_points_as_its_axes_say(counts: list[int], flags: list[bool]) -> None:
     assert len(expand_grid({"count": counts, "flag": flags}, Sample)) == len(counts) * len(flags)
+
+
+def inherited(text: str) -> tuple[dict[str, Any], list[str]]:
+    faults: list[str] = []
+    return inherit(tomllib.loads(text), "f.toml: [t", faults), faults
+
+
+def test_likeness_joins_tables_key_by_key_and_replaces_lists() -> None:
+    tables, faults = inherited(
+        """
+        b = { like = "a", deep = { y = 3, deeper = { v = 5 } }, list = [9], gone = false }
+        a = { name = "a", deep = { x = 1, y = 2, deeper = { u = 4 } }, list = [1, 2], gone = { z = 1 } }
+        """
+    )
+    assert tables["b"] == {
+        "like": "a", "name": "a", "deep": {"x": 1, "y": 3, "deeper": {"u": 4, "v": 5}}, "list": [9], "gone": False,
+    }  # fmt: skip
+    assert tables["a"]["deep"] == {"x": 1, "y": 2, "deeper": {"u": 4}}  # the base stays as it was
+    assert (list(tables), faults) == (["b", "a"], [])
+
+
+@given(st.permutations(["a", "b", "c", "d"]))
+def test_chain_of_likenesses_holds_in_any_order(order: list[str]) -> None:
+    chain = {
+        "a": {"x": 1, "y": 1, "z": 1}, "b": {"like": "a", "y": 2, "z": 2}, "c": {"like": "b", "z": 3},
+        "d": {"like": "c"},
+    }  # fmt: skip
+    faults: list[str] = []
+    tables = inherit({name: chain[name] for name in order}, "", faults)
+    assert tables == {
+        "a": {"x": 1, "y": 1, "z": 1}, "b": {"like": "a", "x": 1, "y": 2, "z": 2},
+        "c": {"like": "b", "x": 1, "y": 2, "z": 3}, "d": {"like": "c", "x": 1, "y": 2, "z": 3},
+    }  # fmt: skip
+    assert (list(tables), faults) == (order, [])
+
+
+@pytest.mark.parametrize(
+    ("text", "left", "told"),
+    [
+        ("a.like = 'a'", [], ["f.toml: [t.a] like = 'a' leads back to itself: a -> a. Write one of these tables out."]),
+        (
+            "c.like = 'a'\na.like = 'b'\nb.like = 'a'\nd.x = 1",
+            ["d"],
+            [
+                "f.toml: [t.b] like = 'a' leads back to itself: a -> b -> a. Write one of these tables out.",
+                "f.toml: [t.a] like = 'b' leads back to itself: b -> a -> b. Write one of these tables out.",
+            ],
+        ),
+        (
+            "b.like = 'x'\nc.like = 'b'\na.y = 1",
+            ["a"],
+            ["f.toml: [t.b] like = 'x'; it must name another table of the section: c, a."],
+        ),
+        ("b.like = 3", [], ["f.toml: [t.b] like = 3; it must name another table of the section: there is none."]),
+        ("b.like = 'a'\na = 5", ["a"], ["f.toml: [t.b] like = 'a'; it must name another table of the section: a."]),
+    ],
+)
+def test_likeness_that_leads_nowhere_is_told_once(text: str, left: list[str], told: list[str]) -> None:
+    tables, faults = inherited(text)
+    assert (list(tables), faults) == (left, told)
 
 
 @pytest.mark.parametrize(

@@ -241,7 +241,7 @@ def test_labels_of_a_csv_are_judged_and_blank_ones_are_no_label(desk: Desk, tmp_
     assert set(judged.queries["concept"]) == {"x", "y"}
     assert judged.relevant.sum(axis=1).tolist() == [9] * 6
     assert not judged.relevant[:, 2::3].any()
-    assert notes["space"].notes["knn_tiles"] == 20
+    assert [notes["space"].notes[f"knn_{name}"] for name in ("memory", "queries")] == [10, 10]
     (tmp_path / "labels.csv").write_text("label\nx\n", encoding="utf-8")
     with pytest.raises(CorpusError, match=r"labels 1 vectors, but there are 30"):
         prepare_tiles(desk.cache, corpus)

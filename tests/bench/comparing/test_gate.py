@@ -210,7 +210,7 @@ def test_impossible_threshold_is_refused(text: str) -> None:
 def test_all_faults_of_thresholds_are_told(base: Path, capsys: pytest.CaptureFixture[str]) -> None:
     status, text = gate(base, base, capsys, "--threshold", "speed=1", "--threshold", "time=-1")
     assert status == 2
-    assert "unknown metric 'speed'; known metrics: recall, precision, time, build, size, memory." in text
+    assert "unknown metric 'speed'; known metrics: recall, precision, time, build, pace, size, memory." in text
     assert "--threshold time=-1" in text
 
 

@@ -3,9 +3,9 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from bench.comparing.verdict import BETTER, CELL, NOISY, SAME, THRESHOLDS, WORSE, Verdict, judge_cell, ratio_interval
+from bench.comparing.verdict import BETTER, CELL, NOISY, SAME, THRESHOLDS, WORSE, Verdict, judge_cell
 from bench.results import BuildResult, QueryResult
-from bench.scores.inference import nested_interval
+from bench.scores.inference import nested_interval, ratio_interval
 
 INDEX = {"cell": "c", "backbone": "tiny", "engine": "falconn", "kind": "falconn", "params": {}, "threads": 1}
 ASKED = {**INDEX, "query_params": {}, "space": "corrected", "k": 10}

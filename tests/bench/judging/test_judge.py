@@ -177,6 +177,7 @@ def test_spec_is_without_fault_by_default():
         ({"source": "qrels"}, "needs the path of a qrels file"),
         ({"easy": -1}, "easy = -1; it must be at least 0"),
         ({"hard_depth": 0}, "hard_depth = 0; it must be at least 1"),
+        ({"knn_every": -1}, "knn_every = -1; it must be at least 0"),
         ({"easy_fill": 90.0}, "easy_fill = 90.0; a share must lie above 0 and be at most 1"),
         ({"easy_hit": 0.95}, "easy_hit = 0.95 is above easy_fill = 0.9"),
         ({"hard_min": 0.5}, "hard_min = 0.5 is above hard_max"),

@@ -13,8 +13,6 @@ from bench.scores.score import (
     average_precision,
     bootstrap_interval,
     id_recall_at_k,
-    knn_accuracy,
-    knn_correct,
     latency_summary,
     ndcg_at_k,
     precision_at_k,
@@ -194,41 +192,6 @@ def test_precision_average_precision_and_ndcg_agree_with_ir_measures_and_a_plain
             assert scores[q] == pytest.approx(plain[name], nan_ok=True)
             if relevant[q]:
                 assert scores[q] == pytest.approx(theirs[str(q), f"{name}@{k}"])
-
-
-def test_knn_accuracy_is_that_computed_by_hand():
-    # Two pairs of opposite directions and one tile between them that is nearer to the first pair.
-    values = np.array([[1, 0], [1, 0.01], [-1, 0], [-1, 0.01], [0.1, 1]], dtype=np.float32)
-    labels = np.array(["a", "a", "b", "b", "b"])
-    assert knn_accuracy(values, labels, k=1) == pytest.approx(4 / 5)
-    assert knn_correct(values, labels, k=1).tolist() == [1, 1, 1, 1, 0]
-    assert np.isnan(knn_correct(values[:1], labels[:1])).all()
-    assert np.isnan([knn_accuracy(values[:n], labels[:n]) for n in (0, 1)]).all()
-    with pytest.raises(SearchError, match="one label a tile"):
-        knn_correct(values, labels[:4])
-
-
-def test_knn_accuracy_weights_votes_by_similarity():
-    # The last tile has one very near neighbour of its own label and two farther ones of another.
-    values = np.array([[1, 0], [0.6, 0.8], [0.6, -0.8], [1, 0.001]], dtype=np.float32)
-    labels = np.array([1, 0, 0, 1])
-    sharp = knn_accuracy(values, labels, k=3, temperature=0.07)
-    blunt = knn_accuracy(values, labels, k=3, temperature=100)
-    assert sharp > blunt
-
-
-def test_knn_accuracy_agrees_with_a_loop():
-    rng = np.random.default_rng(3)
-    values = rng.normal(size=(60, 5)).astype(np.float32)
-    labels = rng.integers(3, size=60)
-    unit = values / np.linalg.norm(values, axis=1, keepdims=True)
-    right = 0
-    for i in range(60):
-        similarity = unit @ unit[i]
-        others = [j for j in np.argsort(-similarity) if j != i][:7]
-        votes = {label: sum(np.exp(similarity[j] / 0.07) for j in others if labels[j] == label) for label in range(3)}
-        right += max(votes, key=lambda label: votes[label]) == labels[i]
-    assert knn_accuracy(values, labels, k=7) == right / 60
 
 
 def test_latency_summary_refuses_tails_of_few_queries():

@@ -6,13 +6,20 @@ import pytest
 
 from bench.results import QueryResult
 from bench.scores.inference import holm, paired_permutation_test
+from bench.scores.power import detectable_difference
 from bench.scores.score import bootstrap_interval
-from bench.tables.difference_table import difference_table, differences_page
+from bench.tables.difference_table import (
+    difference_table,
+    differences_page,
+    published_differences,
+    published_differences_page,
+)
 from bench.tables.table import typed
 from bench.tables.table_schemas import SCHEMAS
 
 EASY = [0.9, 0.8, 1.0, 0.7, 0.9, 0.8, 0.9, 1.0, 0.9, 0.8]
 HARD = [0.1, 0.3, 0.0, 0.2]
+DEPTHS = {"easy": 100, "hard": 20, "label": 20}
 
 
 def query(backbone: str, engine: str, setting: str = "", **changes: Any) -> QueryResult:
@@ -30,7 +37,7 @@ def lowered(values: list[float], by: float) -> list[float]:
 
 
 def table_of(queries: list[QueryResult]) -> pd.DataFrame:
-    return typed(difference_table(queries), "differences", "")
+    return typed(difference_table(queries, DEPTHS), "differences", "")
 
 
 def test_one_comparison_by_hand() -> None:
@@ -104,6 +111,22 @@ def test_slip_is_paired_by_setting_on_the_timed_queries() -> None:
     assert table["verdict"].tolist() == ["higher", "higher"]
 
 
+def test_slip_is_told_in_precision_too_where_both_ways_were_judged() -> None:
+    recall = {"recall_at_k": EASY}
+    raw = {"easy": lowered(EASY, 0.3), "hard": HARD}
+    table = table_of([
+        query("tiny", "falconn", "1", **recall),
+        query("tiny", "falconn", "1", space="as_published", precision=raw, **recall),
+    ])  # fmt: skip
+    assert table[["score", "stratum", "n", "verdict"]].to_numpy().tolist() == [
+        ["recall@10", "timed", 10, "no difference shown"],
+        ["precision", "all", 14, "higher"],
+    ]
+    assert table["difference"].tolist() == pytest.approx([0, 10 * 0.3 / 14])
+    assert (table["ci_low"] <= table["difference"]).all()
+    assert set(table["comparisons"]) == {2}
+
+
 def test_setting_asked_one_way_only_is_not_in_the_slips_family() -> None:
     one_way = query("tiny", "falconn", "1", recall_at_k=EASY, precision={})
     assert table_of([one_way]).empty
@@ -137,7 +160,7 @@ def test_each_family_is_adjusted_alone_and_whole() -> None:
     table = table_of(queries)
     assert table.groupby("family", sort=False).size().to_dict() == {
         "backbones": 9,
-        "query slip": 6,
+        "query slip": 12,  # in recall and in precision
         "approximation": 3,
     }
     for _, family in table.groupby("family"):
@@ -154,6 +177,19 @@ def test_numbers_are_those_of_the_paired_differences() -> None:
     ]).iloc[0]  # fmt: skip
     assert (row["ci_low"], row["ci_high"]) == pytest.approx(bootstrap_interval(first - second))
     assert row["p"] == paired_permutation_test(first - second)
+
+
+def test_rows_say_what_so_few_queries_could_show() -> None:
+    worse = {"easy": lowered(EASY, 0.3), "hard": [0.2, 0.1, 0.3, 0.2]}
+    rows = table_of([query("tiny", "exact"), query("mini", "exact", precision=worse)]).set_index("stratum")
+    assert rows["least_difference"].to_dict() == pytest.approx(
+        {"all": 6 / 1400, "easy": 0.006, "hard": np.nan}, nan_ok=True
+    )
+    assert rows.loc["hard", "detectable_difference"] == detectable_difference(np.array(HARD) - worse["hard"])
+    page = differences_page(rows.reset_index())["could be shown"]
+    assert page.tolist()[1:] == ["0.006", "none"]  # equal differences have no spread: the least is what counts
+    small = rows.reset_index().assign(least_difference=0.0001, detectable_difference=0.0002)
+    assert set(differences_page(small)["could be shown"]) == {"< 0.001"}  # never nothing
 
 
 def test_failed_cells_are_not_compared() -> None:
@@ -176,5 +212,27 @@ def test_page_names_queries_interval_both_ps_and_what_was_tested_with_it() -> No
 
 
 def test_nothing_measured_makes_no_comparison() -> None:
-    assert list(difference_table([]).columns) == list(SCHEMAS["differences"])
+    assert list(difference_table([], {}).columns) == list(SCHEMAS["differences"])
     assert table_of([query("tiny", "exact")]).empty
+
+
+def test_published_differences_are_those_of_the_published_counts() -> None:
+    table = typed(published_differences({"hard": 20}), "published_differences", "")
+    assert table.groupby("stratum", sort=False).size().to_dict() == {"all": 6, "easy": 6, "medium": 6, "hard": 6}
+    hard = table[(table["stratum"] == "hard") & (table["first"] == "tiny") & (table["second"] == "small_pretrained")]
+    (row,) = hard.to_dict("records")
+    assert (row["n"], row["depth"], row["comparisons"]) == (10, 20, 24)
+    assert (row["mean_first"], row["mean_second"], row["difference"]) == pytest.approx((0.095, 0.145, -0.05))
+    # Three of the ten queries are tied, and in the other seven the first is lower: 2 of 128 ways.
+    assert row["p"] == 2 / 2**7
+    assert table["p_holm"].to_numpy() == pytest.approx(holm(table["p"].to_numpy(float)))
+    assert set(table["verdict"]) == {"no difference shown"}
+    page = published_differences_page(table).iloc[table.index.get_loc(hard.index[0])]
+    assert page["means, %"] == "9.5, 14.5"
+    assert page["difference, points"].startswith("-5.0 [-8.0, -2.5")
+    assert page["could be shown, points"] == "4.7"
+
+
+def test_published_differences_stay_away_from_what_the_thesis_did_not_judge() -> None:
+    assert published_differences({}).empty
+    assert published_differences({"label": 20, "hard": 10}).empty

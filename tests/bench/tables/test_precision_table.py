@@ -7,6 +7,7 @@ import pytest
 from bench.judging.judgments import QUERY_COLUMNS, Judgments
 from bench.results import QueryResult
 from bench.tables.precision_table import averages_page, precision_averages, precision_page, precision_table, setting_of
+from bench.tables.published import MODELS, published_table
 from bench.tables.table_schemas import SCHEMAS
 
 
@@ -114,6 +115,7 @@ def test_thesis_stays_away_from_strata_that_it_did_not_measure(judgments):
 def test_precision_page_has_a_row_a_query_and_a_column_a_backbone(results, judgments):
     page = precision_page(precision_table(results, judgments))
     assert page.to_dict("records")[1] == {
+        "queries of": "this run",
         "stratum": "easy",
         "depth": 100,
         "query": "9",
@@ -121,10 +123,33 @@ def test_precision_page_has_a_row_a_query_and_a_column_a_backbone(results, judgm
         "relevant": 150,
         "tiny": "80",
         "random": "30",  # the backbone of that name
+        "tiny_longer": "",
+        "small": "",
+        "small_pretrained": "",
         "at most": "100",
         "by chance": "15.0",
     }
-    assert page["stratum"].tolist() == ["easy", "easy", "hard"]
+    own = page[page["queries of"] == "this run"]
+    assert own["stratum"].tolist() == ["easy", "easy", "easy", "hard", "hard"]
+    assert own[["query", "tiny", "at most"]].to_numpy().tolist()[2] == ["mean of 2", "45.0 %", "55.0 %"]
+
+
+def test_precision_page_has_the_thesis_counts_and_means_below_each_stratum(results, judgments):
+    page = precision_page(precision_table(results, judgments))
+    thesis = page[page["queries of"] == "the thesis"]
+    assert thesis.groupby("stratum", sort=False).size().to_dict() == {"easy": 11, "hard": 11}
+    means = thesis[thesis["query"] == "mean of 10"].set_index("stratum")[list(MODELS)]
+    averages = published_table("nn_precision_averages").set_index("difficulty")
+    for stratum in ("easy", "hard"):
+        assert means.loc[stratum].tolist() == [f"{averages.loc[stratum, model]:.1f} %" for model in MODELS]
+    assert thesis[["query", "concept", "tiny", "random"]].to_numpy().tolist()[0] == ["2", "Field with street", "64", ""]
+
+
+def test_precision_page_stays_alone_where_the_thesis_judged_nothing(judgments):
+    labels = Judgments(judgments.queries.assign(stratum="label", depth=20), judgments.relevant)
+    page = precision_page(precision_table([answered("tiny", "exact", {"label": [0.1, 0.2, 0.3]})], labels))
+    assert "queries of" not in page
+    assert page["query"].tolist() == ["7", "9", "4", "mean of 3"]
 
 
 def test_setting_is_what_the_cell_says_of_engine_and_parameters():

@@ -1,7 +1,7 @@
 import numpy as np
 import pandas as pd
 
-from bench.tables.published import MODELS, add_published, published_precision, published_table
+from bench.tables.published import MODELS, add_published, beside, published_precision, published_table
 
 
 def test_published_averages_follow_from_the_counts():
@@ -11,6 +11,20 @@ def test_published_averages_follow_from_the_counts():
         assert set(part["depth"]) == {row.depth}
         for model in MODELS:
             assert round(100 * part[model].sum() / part["depth"].sum(), 1) == getattr(row, model)
+
+
+def test_averages_beside_ours_are_recomputed_from_the_counts():
+    averages = published_table("nn_precision_averages").set_index(["difficulty", "depth"])
+    counts = published_precision().groupby(["stratum", "depth"])[list(MODELS)].mean()
+    assert set(counts.index) == set(averages.index)
+    for key, row in counts.iterrows():
+        assert (100 * row).round(1).to_dict() == averages.loc[key].to_dict()
+
+
+def test_columns_of_a_page_pair_each_backbone_with_its_namesake():
+    assert beside(["small", "colour", "tiny"]) == [
+        "small", "thesis small", "colour", "tiny", "thesis tiny", "thesis tiny_longer", "thesis small_pretrained",
+    ]  # fmt: skip
 
 
 def test_published_queries_are_the_forty_of_the_thesis():

@@ -102,6 +102,14 @@ def test_engine_that_failed_on_one_data_set_is_last_there_and_stays() -> None:
     assert (row["rank"], row["reason"]) == (2.0, "every setting failed")
 
 
+def test_data_set_on_which_every_cell_failed_says_nothing(tmp_path: Path) -> None:
+    failed = {"status": "failed", "recall": None, "n": None, "q": None, "query_ms_median": None}
+    dead = [cell(data_set, engine, 1, **failed) for data_set in "xyz" for engine in "ab"]
+    assert ranking_of(dead).empty
+    assert drawn(tmp_path, dead) is None
+    assert set(ranking_of([*dead, cell("w", "a", 1), cell("w", "b", 2)])["data_set"]) == {"w"}
+
+
 def test_fewest_threads_of_each_data_set_count() -> None:
     cells = [cell("x", "a", 1), cell("x", "b", 2), cell("y", "a", 4, threads=2), cell("y", "b", 3, threads=2)]
     assert ranking_of(cells).groupby("data_set")["threads"].first().to_dict() == {"x": 1, "y": 2}

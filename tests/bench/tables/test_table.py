@@ -7,7 +7,7 @@ import pandas as pd
 import pytest
 
 from bench.results import BuildResult, QueryResult
-from bench.tables.table import build_tables, latex_of, markdown_of, page_of, read_table, readable, typed, write_table
+from bench.tables.table import build_tables, markdown_of, page_of, read_table, readable, typed, write_table
 from bench.tables.table_schemas import CAPTIONS, SCHEMAS
 from ris_core.errors import ArtifactError
 
@@ -61,7 +61,9 @@ def test_csv_is_plain_and_empty_where_missing(models, tmp_path):
     write_table(models, tmp_path, "models")
     lines = (tmp_path / "models.csv").read_bytes().decode().split("\n")
     assert lines[0] == ",".join(SCHEMAS["models"])
-    assert lines[2] == "nan,,none,,6,,,,,,,,0.00012345,,,,,"
+    assert lines[2].startswith("nan,,none,,6,,,,,,,,0.00012345,")
+    assert set(lines[2].partition("0.00012345")[2]) == {","}
+    assert lines[2].count(",") == len(SCHEMAS["models"]) - 1
     assert "2.661234568" in lines[1]
 
 
@@ -110,7 +112,8 @@ def test_markdown_is_a_table_that_nothing_breaks_out_of(models):
 
 def test_every_table_is_made_and_written_when_nothing_was_measured(tmp_path):
     tables = build_tables([], None, {}, {})
-    assert set(tables) | {"provenance"} == set(SCHEMAS) == set(CAPTIONS)  # that one is made of the run's record
+    of_the_record = {"provenance", "variants"}  # made of what the run's folder tells besides
+    assert set(tables) | of_the_record == set(SCHEMAS) == set(CAPTIONS)
     for name, table in tables.items():
         write_table(table, tmp_path, name, CAPTIONS[name])
         assert read_table(tmp_path / f"{name}.csv").empty
@@ -140,21 +143,6 @@ def test_tables_of_a_run_agree_with_their_schemas():
     assert tables["lsh_parameters"]["probes_per_table"].tolist() == list(range(60))
 
 
-def test_latex_escapes_everything(models):
-    text = latex_of(page_of(models, "models"), "100 % of _it_", "models")
-    assert r"\caption{100 \% of \_it\_}\label{tab:models}" in text
-    assert r"50 \% \& \#1\_a \{b\} \$c\$ \textasciitilde{}\textasciicircum{} \textbackslash{}d" in text
-    body = text[text.index(r"\midrule") : text.index(r"\bottomrule")]
-    assert all(line.count("&") - line.count(r"\&") == len(SCHEMAS["models"]) - 1 for line in body.splitlines()[1:])
-
-
-def test_latex_breaks_long_texts_into_lines():
-    page = pd.DataFrame({"key": ["a", "b"], "value": ["short", "w " * 40], "n": ["1", "2"]})
-    assert r"\begin{tabular}{@{}lp{0.6\linewidth}r@{}}" in latex_of(page, "", "any")
-    page["more"] = page["value"]
-    assert r"{@{}lp{0.3\linewidth}rp{0.3\linewidth}@{}}" in latex_of(page, "", "any")
-
-
 @pytest.mark.skipif(shutil.which("pdflatex") is None, reason="pdflatex is not installed")
 def test_latex_compiles(models, tmp_path):
     tables = build_tables(cells(), None, {}, {}) | {"models": models}
@@ -162,7 +150,7 @@ def test_latex_compiles(models, tmp_path):
         write_table(table, tmp_path, name, f"{CAPTIONS[name]} {NASTY}")
     inputs = "\n".join(rf"\input{{{name}.tex}}" for name in tables)
     (tmp_path / "all.tex").write_text(
-        r"\documentclass{article}\usepackage[T1]{fontenc}\usepackage{booktabs,longtable}\begin{document}"
+        r"\documentclass{article}\usepackage{array,booktabs,longtable,pdflscape}\begin{document}"
         f"\n{inputs}\n\\end{{document}}\n"
     )
     command = ["pdflatex", "-interaction=nonstopmode", "-halt-on-error", "-draftmode", "all.tex"]

@@ -1,0 +1,94 @@
+"""One extraction of features under the clock, and what it cost."""
+
+import dataclasses
+import time
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import torch
+
+from bench.measuring.process_memory import read_memory, reset_peak
+from ris_core.backbone import Backbone, BackboneSpec, build_backbone
+from ris_core.class_token import class_token_only
+from ris_core.device import threads
+from ris_core.feature_batches import ExtractOptions, plan_extraction
+from ris_core.features import extract_features
+from ris_core.flops import count_flops, peak_flops
+from ris_core.preprocess import PREPROCESSING
+from ris_core.records import Tiles
+
+_MB = 1e6
+
+
+def extract_timed(
+    tiles: Tiles, spec: BackboneSpec, out: Path, options: ExtractOptions, progress: bool
+) -> dict[str, Any]:
+    """Features of all tiles, written to ``out``, and what is noted of them.
+
+    Returns:
+        Among others ``flops``: of the network's forward pass of one tile; ``mfu``: share of the device's FLOP/s that
+        the passes used, without what `class_token_only` leaves out; None without a network; ``extract_peak_mb``: most
+        memory that torch held on the GPU, or by which the process grew on the CPU, the pixels that it maps included;
+        None where the system does not tell.
+
+    Raises:
+        CheckpointError, CorpusError, SuiteError: See `ris_core.features.extract_features`.
+    """
+    backbone = build_backbone(spec)
+    plan = plan_extraction(options, len(tiles))
+    memory = _PeakMemory.begin(plan.device)
+    start = time.perf_counter()
+    features = extract_features(tiles, backbone, out=out, options=options, progress=progress)
+    seconds = time.perf_counter() - start
+    peak_mb = memory.read_mb()
+    norms = np.linalg.norm(features.values, axis=1)
+    whole, computed = _count(backbone, tiles.size_px)
+    with threads(options.threads):
+        share = computed * len(tiles) / seconds / peak_flops(plan.device, plan.use_bf16) if computed else None
+    return {
+        "n": len(features),
+        "d": features.values.shape[1],
+        "parameters": backbone.parameters_count,
+        "flops": whole,
+        "extract_s": seconds,
+        "tiles_per_s": len(features) / seconds,
+        "mfu": share,
+        "extract_peak_mb": peak_mb,
+        "norm_mean": float(norms.mean()),
+        "norm_std": float(norms.std()),
+    }
+
+
+def _count(backbone: Backbone, size_px: int) -> tuple[int, int]:
+    """FLOPs of the forward pass of a tile, and those of them that extraction needs."""
+    side = PREPROCESSING[backbone.spec.preprocess].input_px(size_px)
+    whole = count_flops(backbone, side)
+    with class_token_only(backbone):
+        return whole, count_flops(backbone, side)
+
+
+@dataclasses.dataclass(frozen=True)
+class _PeakMemory:
+    """The most memory that is held from its beginning on.
+
+    Attributes:
+        device: Whose memory.
+        before: Bytes that the process held then; None where its peak cannot be begun anew.
+    """
+
+    device: torch.device
+    before: int | None
+
+    @classmethod
+    def begin(cls, device: torch.device) -> "_PeakMemory":
+        if device.type == "cuda":
+            torch.cuda.reset_peak_memory_stats(device)
+            return cls(device, None)
+        return cls(device, read_memory().rss_bytes if reset_peak() else None)
+
+    def read_mb(self) -> float | None:
+        if self.device.type == "cuda":
+            return torch.cuda.max_memory_allocated(self.device) / _MB
+        peak = read_memory().peak_rss_bytes
+        return None if self.before is None or peak is None else max(0, peak - self.before) / _MB

@@ -1,0 +1,55 @@
+import dataclasses
+from pathlib import Path
+
+import numpy as np
+import pandas as pd
+import pytest
+import torch
+
+from bench import extraction
+from bench.extraction import extract_timed
+from ris_core.backbone import BackboneSpec, build_backbone
+from ris_core.feature_batches import ExtractOptions
+from ris_core.flops import count_flops
+from ris_core.records import Features, Tiles
+
+SPEC = BackboneSpec(
+    arch={"img_size": 16, "patch_size": 8, "embed_dim": 24, "depth": 2, "num_heads": 3}, preprocess="native"
+)
+OPTIONS = ExtractOptions(device="cpu", precision="fp32")
+
+
+def tiles_of(n: int = 20) -> Tiles:
+    pixels = np.random.default_rng(0).integers(0, 256, (n, 16, 16, 3), np.uint8)
+    return Tiles(pixels, pd.DataFrame({"id": np.arange(n)}))
+
+
+def test_notes_follow_from_the_features_and_the_clock(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(extraction, "peak_flops", lambda device, use_bf16: 1e9)
+    notes = extract_timed(tiles_of(), SPEC, tmp_path, OPTIONS, False)
+    features, backbone = Features.open(tmp_path), build_backbone(SPEC)
+    assert (notes["n"], notes["d"], notes["parameters"]) == (20, 24, backbone.parameters_count)
+    assert notes["flops"] == count_flops(backbone, 16)
+    assert notes["tiles_per_s"] == pytest.approx(20 / notes["extract_s"])
+    left_out = 4 * (2 * 10 * 24**2 + 2 * 2 * 5 * 24)  # what the last block does not compute for the four patches
+    assert notes["mfu"] == pytest.approx(notes["tiles_per_s"] * (notes["flops"] - left_out) / 1e9)
+    assert notes["norm_mean"] == pytest.approx(np.linalg.norm(features.values, axis=1).mean(), rel=1e-5)
+    assert notes["extract_peak_mb"] is None or notes["extract_peak_mb"] >= 0
+
+
+def test_peak_is_that_of_the_threads_that_extract(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    seen, wanted = [], torch.get_num_threads() + 1
+    monkeypatch.setattr(extraction, "peak_flops", lambda *settings: seen.append(torch.get_num_threads()) or 1e9)
+    extract_timed(tiles_of(), SPEC, tmp_path, dataclasses.replace(OPTIONS, threads=wanted), False)
+    assert seen == [wanted]
+
+
+def test_colour_computes_no_products(tmp_path: Path) -> None:
+    notes = extract_timed(tiles_of(), BackboneSpec("colour", preprocess="native"), tmp_path, OPTIONS, False)
+    assert (notes["flops"], notes["mfu"]) == (0, None)
+
+
+def test_memory_that_the_system_does_not_tell_is_missing(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(extraction, "reset_peak", lambda: False)
+    notes = extract_timed(tiles_of(), SPEC, tmp_path, OPTIONS, False)
+    assert notes["extract_peak_mb"] is None
