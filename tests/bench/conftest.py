@@ -217,16 +217,6 @@ def hygiene() -> pd.DataFrame:
     return pd.DataFrame([{**fields, **row} for row in rows]).assign(frac=lambda t: t["count"] / t["of"])
 
 
-def throughput() -> pd.DataFrame:
-    ways = {"ours": (30.0, 3.0), "published": (10.0, 1.0)}
-    return pd.DataFrame(
-        {"cell": f"throughput/extract/tiny/{way}-1t", "stage": "extract", "way": way, "backbone": "tiny", "threads": 1,
-         "device": "cpu", "tiles_per_s": rate, "ci_low": rate - 1, "ci_high": rate + 1, "processes": 2, "rounds": 6,
-         "times_as_fast": times, "times_ci_low": times, "times_ci_high": times, "status": "ok"}
-        for way, (rate, times) in ways.items()
-    )  # fmt: skip
-
-
 def write_all(folder: Path) -> Path:
     folder.mkdir(parents=True, exist_ok=True)
     each, mean = precisions()
@@ -243,7 +233,7 @@ def write_all(folder: Path) -> Path:
         "growth_points": points, "growth": growth_table(points, sized, pd.DataFrame(columns=["backbone", "set"]), {}),
         "losses": losses(), "runtimes": runtimes(), "models": models(),
         "recall_over_lid": over_lid(), "recall_by_difficulty": by_difficulty(), "query_geometry": geometry(),
-        "spatial_leakage": leakage(), "data_hygiene": hygiene(), "throughput": throughput(),
+        "spatial_leakage": leakage(), "data_hygiene": hygiene(),
     }  # fmt: skip
     for name, columns in SCHEMAS.items():
         frame = frames.get(name, pd.DataFrame())

@@ -1,4 +1,6 @@
 import dataclasses
+import errno
+import os
 from pathlib import Path
 
 import h5py
@@ -14,9 +16,11 @@ from bench.judging.judge import JudgeSpec, judge_tiles
 from bench.results import QueryResult, StageNote, read_results, read_run
 from bench.stages import Cache, prepare_base, prepare_tiles
 from bench.suite import SYNTHETIC, VECTORS, BackboneEntry, CorpusSpec, QuerySpec, SpaceSpec
+from bench.vector_corpus import copy_vectors, vector_table
 from fixtures.vectors import SyntheticVectors
 from ris_core.backbone import BackboneSpec
-from ris_core.errors import CorpusError
+from ris_core.errors import ArtifactError, CorpusError
+from ris_core.vector_files import read_vectors
 
 RNG = np.random.default_rng(0)
 BASE = RNG.standard_normal((30, 4)).astype(np.float32) + 3
@@ -375,3 +379,15 @@ def test_sizes_stand_where_backbones_stand_and_nothing_is_judged(
     (folder,) = (path for path in Path("reports/sizes").iterdir() if path.name != "one")
     assert {result.backbone for result in read_results(folder)} == {"v-n50", "v-n100"}
     assert not any(result.precision for result in read_results(folder) if isinstance(result, QueryResult))
+
+
+def test_full_disk_is_told_before_vectors_are_copied(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    def full(descriptor: int, offset: int, length: int) -> None:
+        raise OSError(errno.ENOSPC, "No space left on device")
+
+    np.save(tmp_path / "a.npy", np.eye(4, dtype=np.float32))
+    corpus = CorpusSpec(source=str(tmp_path / "a.npy"))
+    vectors = read_vectors(tmp_path / "a.npy")
+    monkeypatch.setattr(os, "posix_fallocate", full)
+    with pytest.raises(ArtifactError, match="Free some space"):
+        copy_vectors(vectors, vector_table(vectors, corpus), tmp_path)
