@@ -1,6 +1,5 @@
 """One extraction of features under the clock, and what it cost."""
 
-import dataclasses
 import time
 from pathlib import Path
 from typing import Any
@@ -29,19 +28,19 @@ def extract_timed(
     Returns:
         Among others ``flops``: of the network's forward pass of one tile; ``mfu``: share of the device's FLOP/s that
         the passes used, without what `class_token_only` leaves out; None without a network; ``extract_peak_mb``: most
-        memory that torch held on the GPU, or by which the process grew on the CPU, the pixels that it maps included;
-        None where the system does not tell.
+        memory meanwhile: what torch held on the GPU; without one the process, with Python, its libraries, what earlier
+        work left and the pixels that it maps; None where the system does not tell.
 
     Raises:
         CheckpointError, CorpusError, SuiteError: See `ris_core.features.extract_features`.
     """
     backbone = build_backbone(spec)
     plan = plan_extraction(options, len(tiles))
-    memory = _PeakMemory.begin(plan.device)
+    knows_peak = _forget_peak(plan.device)
     start = time.perf_counter()
     features = extract_features(tiles, backbone, out=out, options=options, progress=progress)
     seconds = time.perf_counter() - start
-    peak_mb = memory.read_mb()
+    peak_mb = _peak_mb(plan.device) if knows_peak else None
     norms = np.linalg.norm(features.values, axis=1)
     whole, computed = _count(backbone, tiles.size_px)
     with threads(options.threads):
@@ -68,27 +67,14 @@ def _count(backbone: Backbone, size_px: int) -> tuple[int, int]:
         return whole, count_flops(backbone, side)
 
 
-@dataclasses.dataclass(frozen=True)
-class _PeakMemory:
-    """The most memory that is held from its beginning on.
+def _forget_peak(device: torch.device) -> bool:
+    """Let the peak of memory begin anew from what is held now; whether the system can do that."""
+    if device.type == "cuda":
+        torch.cuda.reset_peak_memory_stats(device)
+        return True
+    return reset_peak()
 
-    Attributes:
-        device: Whose memory.
-        before: Bytes that the process held then; None where its peak cannot be begun anew.
-    """
 
-    device: torch.device
-    before: int | None
-
-    @classmethod
-    def begin(cls, device: torch.device) -> "_PeakMemory":
-        if device.type == "cuda":
-            torch.cuda.reset_peak_memory_stats(device)
-            return cls(device, None)
-        return cls(device, read_memory().rss_bytes if reset_peak() else None)
-
-    def read_mb(self) -> float | None:
-        if self.device.type == "cuda":
-            return torch.cuda.max_memory_allocated(self.device) / _MB
-        peak = read_memory().peak_rss_bytes
-        return None if self.before is None or peak is None else max(0, peak - self.before) / _MB
+def _peak_mb(device: torch.device) -> float | None:
+    held = torch.cuda.max_memory_allocated(device) if device.type == "cuda" else read_memory().peak_rss_bytes
+    return None if held is None else held / _MB

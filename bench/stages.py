@@ -53,7 +53,7 @@ from ris_core.train import train_dino
 from ris_core.training_options import DEFAULT_OPTIONS, TrainOptions
 from ris_core.vector_files import read_vectors
 
-VERSIONS = {"scene": 1, "vectors": 1, "tiles": 1, "checkpoint": 2, "features": 2, "space": 4, "truth": 2}
+VERSIONS = {"scene": 1, "vectors": 1, "tiles": 1, "checkpoint": 2, "features": 3, "space": 4, "truth": 2}
 KNN = "knn.csv"  # in the artifact of a space: what k-NN predicts of each tile that is asked
 _SPARE_TRUTH = 10  # neighbours beyond k that the truth keeps, so that ties at rank k can be seen
 

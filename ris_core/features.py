@@ -130,7 +130,9 @@ def _reopen(out: Path, work: dict[str, Any]) -> tuple[np.memmap, int] | None:
     if not isinstance(progress, dict):
         return None
     done = progress.pop("rows", None)
-    is_boundary = type(done) is int and 0 <= done <= work["n"] and (done % work["shard_tiles"] == 0 or done == work["n"])
+    is_boundary = (
+        type(done) is int and 0 <= done <= work["n"] and (done % work["shard_tiles"] == 0 or done == work["n"])
+    )
     if not is_boundary or progress != work or stored.shape != (work["n"], work["d"]) or stored.dtype != np.float32:
         return None
     return np.lib.format.open_memmap(out / "features.npy", mode="r+"), done

@@ -8,23 +8,26 @@ from typing import Any
 from ris_core.artifacts import disk_error
 
 LOG = "log.txt"
-COLLAPSE_NATS = 0.01  # nearer than this to ln K, to no divergence, or to no entropy is a collapse
+COLLAPSE_NATS = 0.01  # nearer than this to ln K, or to no divergence, is a collapse
+COLLAPSE_DOMINANCE = 0.95  # so is more than this on one output
 
 
 class CollapseWarning(UserWarning):
     """The networks say the same of every tile: their features are worthless."""
 
 
-def name_collapse(loss: float, teacher_entropy: float, out_dim: int) -> str | None:
+def name_collapse(loss: float, kl: float, dominance: float, out_dim: int) -> str | None:
     """What kind of collapse the means of an epoch show, or None.
 
-    In both kinds teacher and student say the same of everything, so that they do not diverge and the loss is all
-    entropy: ln K where no output is preferred, 0 where one rules. Meant for epochs after the learning rate's
-    warm-up; before, being near ln K is no sign.
+    In both of the paper's kinds the networks say the same of every tile: no output is preferred, which makes the loss
+    ln K, or one rules. An entropy of 0 alone is none: a sharp teacher may be sure of another output for each tile.
+    Without divergence the student has nothing left to learn. Meant for epochs after the learning rate's warm-up;
+    before, being near ln K is no sign.
 
     Args:
         loss: In nats.
-        teacher_entropy: In nats.
+        kl: In nats.
+        dominance: See `DinoLossParts`.
         out_dim: K.
 
     Source:
@@ -34,9 +37,9 @@ def name_collapse(loss: float, teacher_entropy: float, out_dim: int) -> str | No
     remedy = "The features will not tell tiles apart. Start again with a lower base_lr or longer warmup_epochs"
     if abs(loss - uniform) < COLLAPSE_NATS:
         return f"collapse: the loss is ln(out_dim) = {uniform:.4f}, no output is preferred. {remedy}."
-    if teacher_entropy < COLLAPSE_NATS:
-        return f"collapse: the teacher's entropy is 0, one output rules. {remedy}, or raise teacher_temp."
-    if loss - teacher_entropy < COLLAPSE_NATS:
+    if dominance > COLLAPSE_DOMINANCE:
+        return f"collapse: {dominance:.0%} of the teacher's probability is on one output. {remedy}, or raise teacher_temp."
+    if kl < COLLAPSE_NATS:
         return f"collapse: teacher and student agree on everything (KL = 0). {remedy}."
     return None
 

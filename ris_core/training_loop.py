@@ -140,7 +140,7 @@ class TrainingLoop:
         start = time.perf_counter() - state.epoch_s
         for pixels in self.batches.read(state.epoch, state.step, self.device):
             parts = self.train_step(pixels)
-            state.sums += self.ranks.mean(torch.stack([parts.loss.detach(), parts.teacher_entropy, parts.kl]))
+            state.sums += self.ranks.mean(torch.stack([getattr(parts, name).detach() for name in SUMS]))
             state.step += 1
             bar.update()
             is_due = time.perf_counter() - start - state.epoch_s > self.options.checkpoint_s
@@ -185,7 +185,7 @@ class TrainingLoop:
         span = slice(epoch * self.steps, (epoch + 1) * self.steps)
         collapse = None
         if self._is_settled():
-            collapse = name_collapse(means["loss"], means["teacher_entropy"], self.recipe.out_dim)
+            collapse = name_collapse(means["loss"], means["kl"], means["dominance"], self.recipe.out_dim)
         if collapse and self.ranks.is_first:
             warnings.warn(f"epoch {epoch + 1}: {collapse}", CollapseWarning, stacklevel=2)
         images_per_s = self.steps * self.recipe.batch / state.epoch_s
@@ -197,6 +197,7 @@ class TrainingLoop:
                 "epoch": epoch,
                 "teacher_entropy": means["teacher_entropy"],
                 "kl": means["kl"],
+                "dominance": means["dominance"],
                 "images_per_s": images_per_s,
                 "epoch_s": state.epoch_s,
                 "flops_per_image": self._flops_per_image,

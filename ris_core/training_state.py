@@ -19,7 +19,7 @@ from ris_core.recipe import DinoRecipe
 from ris_core.records import Tiles
 
 STATE = "training.pt"
-SUMS = ("loss", "teacher_entropy", "kl")
+SUMS = ("loss", "teacher_entropy", "kl", "dominance")  # of `DinoLossParts`
 _KEY_TILES = 16  # evenly spaced tiles whose pixels enter a training's key
 
 
@@ -42,7 +42,7 @@ class TrainingState:
         teacher: Moving average of the student.
         loss: Holds the centre.
         optimizer: Of the student.
-        sums: (3,) float64, the sums of `SUMS` over the steps of the current epoch.
+        sums: (4,) float64, the sums of `SUMS` over the steps of the current epoch.
         epoch: Current epoch, from 0; the number of epochs when all are done.
         step: Steps done in it.
         epoch_s: Seconds spent in it.
@@ -103,12 +103,11 @@ class TrainingState:
         try:
             # weights_only: tensors and plain containers, nothing that a pickle could call
             content = torch.load(path, map_location="cpu", weights_only=True)
-            key = content["key"]
+            key, sums = content["key"], content["sums"]
         except (OSError, EOFError, RuntimeError, KeyError, TypeError, pickle.UnpicklingError) as error:
-            raise CheckpointError(
-                f"{path}: not a training state that can be read ({str(error).partition('.')[0]}). "
-                "Delete it to train from the start."
-            ) from error
+            raise _unreadable(path, str(error).partition(".")[0]) from error
+        if key == self.key and sums.shape != self.sums.shape:
+            raise _unreadable(path, f"an older version wrote it: {len(sums)} sums, not {len(self.sums)}")
         if key != self.key:
             raise CheckpointError(
                 f"{path}: the state of another training; recipe, backbone or tiles differ (key {key}, not {self.key}). "
@@ -116,9 +115,13 @@ class TrainingState:
             )
         for name in _MODULES:
             getattr(self, name).load_state_dict(content[name])
-        self.sums.copy_(content["sums"])
+        self.sums.copy_(sums)
         self.epoch, self.step, self.epoch_s = content["epoch"], content["step"], content["epoch_s"]
         self.log = content["log"]
+
+
+def _unreadable(path: Path, reason: str) -> CheckpointError:
+    return CheckpointError(f"{path}: not a training state that can be read ({reason}). Delete it to train anew.")
 
 
 _MODULES = ("student", "teacher", "loss", "optimizer")

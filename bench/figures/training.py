@@ -81,6 +81,6 @@ def _words(losses: pd.DataFrame, models: pd.DataFrame) -> str:
     some = " Of so many backbones the first and the best are named." if len(epochs) > len(trained_looks(models)) else ""
     return (
         f"{span(epochs)} epoch{'s' if epochs.max() > 1 else ''}{tiles}, mean over each epoch; reading k-NN takes no "
-        "part in the time. Entropy falling to 0 or staying at its ceiling, ln(outputs), and KL falling to 0 would be "
-        f"collapse: the teacher then gives every tile the same answer.{knn}{some}"
+        "part in the time. Entropy staying at its ceiling, ln(outputs), or KL falling to 0 would be a sign of "
+        f"collapse: all tiles then get the same answer.{knn}{some}"
     )

@@ -23,6 +23,7 @@ from ris_core.errors import RisError, SearchError
 _SERVER = multiprocessing.get_context("forkserver")
 _SERVER.set_forkserver_preload(["bench.measuring.worker", "ris_core.engines"])
 _DYING_S = 10.0  # a killed process is gone long before
+_LEAVING_S = 10.0  # one that is left to end by itself is gone in tenths of a second
 _CPU_S = "cpu_s"  # what every process can be asked, whatever it holds
 
 
@@ -54,7 +55,7 @@ class Remote:
         *,
         has_children: bool = False,
     ) -> None:
-        self._timeout_s = timeout_s
+        self._timeout_s, self._has_children = timeout_s, has_children
         self._here, there = _SERVER.Pipe()
         self._process = _SERVER.Process(
             target=_serve, args=(there, make, order), name="ris-bench worker", daemon=not has_children
@@ -93,9 +94,25 @@ class Remote:
         return self._receive(doing)
 
     def close(self) -> None:
-        """End the process, whatever it is doing."""
+        """End the process, whatever it is doing.
+
+        One that may have children shares locks with them (tqdm's, a DataLoader's), which the system keeps where it is
+        killed. With nobody to listen to it, it frees them and ends by itself, unless it is busy for too long.
+        """
         self._here.close()
-        self._process.kill()
+        if self._has_children:
+            self._process.join(_LEAVING_S)
+        self._kill()
+
+    def _kill(self) -> None:
+        """End the process and its children now."""
+        family = [self._process]
+        if self._has_children:
+            with contextlib.suppress(psutil.NoSuchProcess):
+                family += psutil.Process(self.pid).children(recursive=True)
+        for each in family:
+            with contextlib.suppress(psutil.NoSuchProcess):
+                each.kill()
         self._process.join(_DYING_S)
 
     def __enter__(self) -> Self:
@@ -112,7 +129,7 @@ class Remote:
         start = time.monotonic()
         try:
             if not self._here.poll(self._left_s):
-                self.close()
+                self._kill()
                 raise WorkerError(
                     f"took longer than measure.timeout_s = {self._timeout_s:g} s and was killed while {doing}. "
                     "Raise timeout_s in [measure], or ask less of the engine."
@@ -167,12 +184,12 @@ def _serve(there: Connection, make: Callable[[Any], Any], order: Any) -> None:
 
 
 def _family_cpu_s() -> float:
-    """CPU seconds that this process and its living children have used."""
-    total = time.process_time()
+    """CPU seconds that this process and its children have used, those included that have ended and been waited for."""
+    spent = os.times()
+    total = sum(spent[:4])  # user and system, its own and those of the ended
     for child in psutil.Process().children(recursive=True):
         with contextlib.suppress(psutil.NoSuchProcess):
-            spent = child.cpu_times()
-            total += spent.user + spent.system
+            total += sum(child.cpu_times()[:4])  # as above
     return total
 
 

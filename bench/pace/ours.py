@@ -6,6 +6,7 @@ from pathlib import Path
 
 import torch
 
+from bench.measuring.clock import collection_off
 from bench.pace.work import BF16, EXTRACT, FP32, TILES, TRAIN, Work, WorkOrder, time_into, time_rounds
 from ris_core.augment import draw_crops, make_crops
 from ris_core.backbone import build_backbone
@@ -41,7 +42,7 @@ class Train(Work):
     def run(self, rounds: int) -> list[float]:
         """See `Work.run`."""
         order, options = self.order, TrainOptions(device=self.order.device)
-        with tempfile.TemporaryDirectory(dir=order.scratch) as out:
+        with tempfile.TemporaryDirectory(dir=order.scratch) as out, collection_off():
             train_dino(self.tiles, order.spec, order.steady_recipe(rounds), Path(out), options=options)
             log = (Path(out) / "log.txt").read_text(encoding="utf-8").splitlines()
         return [float(json.loads(line)["epoch_s"]) for line in log]

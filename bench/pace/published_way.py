@@ -90,7 +90,11 @@ class Extract(Work):
     def run(self, rounds: int) -> list[float]:
         """See `Work.run`."""
         batches = load_rounds(self.order, self.transform, rounds)
-        return time_rounds(lambda: self.extract(batches), rounds)
+
+        def describe(folder: Path) -> None:
+            np.save(folder / "features.npy", self.extract(batches))
+
+        return time_into(describe, rounds, self.order.scratch)
 
     @torch.no_grad()
     def extract(self, batches: Iterator[Tensor]) -> np.ndarray:

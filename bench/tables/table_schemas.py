@@ -62,6 +62,7 @@ SCHEMAS: dict[str, dict[str, str]] = {
         "knn_10": NUMBER,  # accuracy of the teacher's features after the epoch; missing where it was not read
         "knn_20": NUMBER,
         "mfu": NUMBER,  # model FLOPs utilisation of the epoch's steps
+        "dominance": NUMBER,  # largest of the teacher's probabilities averaged over a batch: 1 where one output rules
     },
     "nn_precision": {
         "stratum": TEXT,
@@ -449,7 +450,7 @@ SCHEMAS: dict[str, dict[str, str]] = {
         "flops": WHOLE,  # of one tile's forward pass
         "mfu": NUMBER,  # model FLOPs utilisation of extraction
         "train_mfu": NUMBER,  # of training, median over the epochs
-        "extract_peak_mb": NUMBER,  # most memory held during extraction
+        "extract_peak_mb": NUMBER,  # most memory during extraction: on the GPU, else of the process
     },
     "variants": {
         "backbone": TEXT,
@@ -542,7 +543,9 @@ CAPTIONS: dict[str, str] = {
     "the two overlap. Utilisation (MFU) is FLOPs of the network over those that a large product of matrices reaches "
     "here, in the same precision. Peak memory is that of the process, without its loader's workers.",
     "models": "Backbones: size, cost of training and extraction, length of a raw feature, accuracy of weighted "
-    "k-NN (k = 10, 20) with the 95 % bootstrap interval of the latter.",
+    "k-NN (k = 10, 20) with the 95 % bootstrap interval of the latter. Utilisation (MFU) is FLOPs of the network over "
+    "those that products of matrices reached here when they were measured, once a process; where other work slowed "
+    "that, it comes out too high. Peak memory during extraction is that on the GPU, else of the process as a whole.",
     "variants": "Backbones beside those that they are like: k-NN accuracy on the same tiles and precision on the same "
     "judged queries, differences with their 95 % bootstrap interval, each as if it were the only one; time to train.",
     "provenance": "What the numbers of this run can be traced by.",

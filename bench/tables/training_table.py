@@ -19,6 +19,7 @@ _LOG_KEYS = {
     "weight_decay": "train_wd",
     "teacher_entropy": "teacher_entropy",
     "kl": "kl",
+    "dominance": "dominance",
     "images_per_s": "images_per_s",
     "epoch_s": "epoch_s",
     "knn_10": "knn_10",

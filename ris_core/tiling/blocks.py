@@ -46,8 +46,8 @@ class BlockTable:
         found = self._directory.entries(self._file_bytes or 0)
         if found < claimed:
             raise RasterError(
-                f"{self._path}: damaged: it claims {claimed:,} blocks, but its block table has {found:,} entries in the "
-                "file. Copy or download the file again."
+                f"{self._path}: damaged: it claims {claimed:,} blocks, but its block table has {found:,} entries "
+                "in the file. Copy or download the file again."
             )
 
     @property

@@ -98,7 +98,7 @@ def _read_tags(file: BinaryIO) -> dict[int, Column]:
     file.seek(at)
     n = min(_unpack(file, head)[0], _MOST_ENTRIES)
     at += struct.calcsize(head)
-    tags = {}
+    tags: dict[int, Column] = {}
     for _ in range(n):
         file.seek(at)
         tag, code, count = _unpack(file, entry)

@@ -7,8 +7,7 @@ _ONE_SLASH = re.compile(r"(^/vsi.*?|=)(https?|ftp):/(?!/)")  # of the address, a
 
 
 class VirtualPath(PosixPath):
-    """Such a name as a path: the second slash of each ``https://``, which a path drops, is there again when it is
-    written.
+    """Such a name as a path: the second slash of ``https://``, which a path drops, is written again.
 
     No such file is a file to the operating system; only GDAL opens it.
     """

@@ -2,8 +2,10 @@ from pathlib import Path
 
 import numpy as np
 import pandas as pd
+import pytest
 from matplotlib.axes import Axes
 
+from bench.figures.losses import draw_losses
 from bench.figures.training import draw_curves
 from bench.tables.table import read_table, write_table
 
@@ -60,6 +62,15 @@ def test_of_many_backbones_the_first_and_the_best_are_named(tables: Path) -> Non
     assert named == ["variant0", "variant8", "variant9", "variant10", "variant11"]
     assert len(figure.axes[0].lines) == 12
     assert "first and the best are named" in " ".join(text.get_text().replace("\n", " ") for text in figure.texts)
+
+
+@pytest.mark.parametrize("known", [["tiny"], ["mini", "colour"], ["colour"]])
+def test_backbone_of_which_models_say_nothing_is_drawn_all_the_same(tables: Path, known: list[str]) -> None:
+    """A run that was cut off after a training has its losses alone."""
+    models = read_table(tables / "models.csv")
+    write_table(models[models["backbone"].isin(known)], tables, "models")
+    for figure in (draw_curves(tables), draw_losses(tables)):
+        assert len(figure.axes[0].lines) == 2
 
 
 def test_run_that_trained_nothing_has_no_curves(tables: Path) -> None:

@@ -8,9 +8,18 @@ import textwrap
 import threading
 from pathlib import Path
 
+import numpy as np
 import pytest
 
-from ris_core.artifacts import CorruptArtifactWarning, artifact_key, damage, file_digest, make_once, write_json
+from ris_core.artifacts import (
+    CorruptArtifactWarning,
+    artifact_key,
+    damage,
+    file_digest,
+    make_once,
+    new_matrix,
+    write_json,
+)
 from ris_core.errors import ArtifactError
 
 
@@ -132,3 +141,20 @@ def test_json_is_replaced_whole(tmp_path: Path) -> None:
     with pytest.raises(ValueError, match="JSON compliant"):
         write_json(path, {"a": float("nan")})
     assert json.loads(path.read_text()) == {"a": 1}
+
+
+def test_new_matrix_takes_its_room_on_disk(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    path = tmp_path / "a.npy"
+    values = new_matrix(path, 3, 5)
+    values[:] = 7
+    values.flush()
+    assert (np.load(path) == np.full((3, 5), 7, np.float32)).all()
+
+    def full(descriptor: int, offset: int, length: int) -> None:
+        assert (offset, length) == (0, 128 + 4 * 5 * 4)
+        raise OSError(errno.ENOSPC, "No space left on device")
+
+    monkeypatch.setattr(os, "posix_fallocate", full)
+    with pytest.raises(ArtifactError, match=r"a\.npy: cannot be written .*Free some space"):
+        new_matrix(path, 4, 5)
+    assert not path.exists()

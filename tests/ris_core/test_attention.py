@@ -191,3 +191,9 @@ def test_mask_holds_the_mass_and_no_patch_too_many(attention: np.ndarray, mass: 
 def test_mass_outside_of_its_range_is_refused(mass: float) -> None:
     with pytest.raises(SuiteError, match=r"must be in \(0, 1\]"):
         attention_mask(np.ones((1, 2, 2)), mass)
+
+
+def test_nothing_to_look_at_is_refused() -> None:
+    with pytest.raises(CorpusError, match="no tiles"):
+        last_attention(build_backbone(SPEC), tiles_of(n=0))
+    assert attention_mask(np.zeros((0, 3, 2, 2)), 0.5).shape == (0, 3, 2, 2)

@@ -8,6 +8,7 @@ from torch.utils.flop_counter import FlopCounterMode
 from ris_core import flops
 from ris_core.backbone import BackboneSpec, build_backbone
 from ris_core.dino import DinoLoss, make_networks
+from ris_core.errors import CorpusError
 from ris_core.flops import count_flops, peak_flops, training_flops
 from ris_core.recipe import DinoRecipe
 
@@ -88,7 +89,9 @@ def test_peak_is_the_fastest_product(monkeypatch):
 
 
 def test_network_that_refuses_an_image_comes_back_as_it_was() -> None:
-    backbone = build_backbone(BackboneSpec(arch={"img_size": 16, "patch_size": 8, "embed_dim": 24, "depth": 1, "num_heads": 3}))
+    backbone = build_backbone(
+        BackboneSpec(arch={"img_size": 16, "patch_size": 8, "embed_dim": 24, "depth": 1, "num_heads": 3})
+    )
     with pytest.raises(CorpusError):
         count_flops(backbone, 15)
     assert backbone.training

@@ -6,6 +6,7 @@ import torch
 from PIL import Image
 from torchvision import transforms
 
+from ris_core import preprocess
 from ris_core.errors import SuiteError
 from ris_core.preprocess import IMAGENET_MEAN, IMAGENET_STD, PREPROCESSING, prepare, resize_in_float
 
@@ -81,3 +82,10 @@ def test_input_is_left_alone_and_output_is_contiguous(tmp_path: Path) -> None:
 def test_unknown_name_is_refused() -> None:
     with pytest.raises(SuiteError, match="'thesys' is unknown; known: thesis"):
         prepare(textured(32), "thesys")
+
+
+def test_statistics_go_to_the_device_without_a_wait(monkeypatch: pytest.MonkeyPatch) -> None:
+    sent: list[torch.Tensor] = []
+    monkeypatch.setattr(preprocess, "send", lambda values, device: sent.append(values) or values)
+    prepare(textured(16), "native")
+    assert [tuple(values.shape) for values in sent] == [(2, 3)]

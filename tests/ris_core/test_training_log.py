@@ -8,17 +8,20 @@ from ris_core.training_log import LOG, name_collapse, write_log
 
 
 @pytest.mark.parametrize(
-    ("loss", "entropy", "named"),
+    ("loss", "kl", "dominance", "named"),
     [
-        (math.log(1024) + 0.005, math.log(1024), "no output is preferred"),
-        (math.log(1024) - 0.02, 4.0, None),
-        (0.5, 0.002, "one output rules"),
-        (3.0, 2.995, "agree on everything"),
-        (3.0, 2.0, None),
+        (math.log(1024) + 0.005, 0.005, 1 / 1024, "no output is preferred"),
+        (math.log(1024) - 0.02, 2.9, 0.01, None),
+        (0.5, 0.498, 0.96, "96% of the teacher's probability is on one output"),
+        (0.001, 0.0, 1.0, "100% of the teacher's probability is on one output"),
+        (0.5, 0.498, 0.25, None),  # the teacher is sure of another output for each tile: its entropy is 0.002
+        (0.5, 0.498, 0.95, None),
+        (3.0, 0.005, 0.25, "agree on everything"),
+        (3.0, 1.0, 0.25, None),
     ],
 )
-def test_collapse_by_hand(loss, entropy, named):
-    found = name_collapse(loss, entropy, 1024)
+def test_collapse_by_hand(loss, kl, dominance, named):
+    found = name_collapse(loss, kl, dominance, 1024)
     assert (found is None) if named is None else (named in found)
 
 

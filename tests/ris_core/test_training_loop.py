@@ -1,3 +1,4 @@
+import contextlib
 import copy
 import dataclasses
 import json
@@ -134,6 +135,7 @@ def test_log_has_dino_s_keys_and_ours(tmp_path):
     for record in records:
         assert {"train_loss", "train_lr", "train_wd", "teacher_entropy", "kl", "images_per_s", "epoch_s"} <= set(record)
         assert record["train_loss"] == pytest.approx(record["teacher_entropy"] + record["kl"], rel=1e-5)
+        assert 1 / CALM.out_dim <= record["dominance"] <= 1
         assert record["images_per_s"] == pytest.approx(12 / record["epoch_s"])
         assert record["flops_per_image"] == training_flops(SPEC, CALM)
         peak = peak_flops(torch.device("cpu"), False)
@@ -164,6 +166,24 @@ def test_collapse_is_named_while_it_happens(tmp_path):
     first, second = (json.loads(line) for line in (tmp_path / "log.txt").read_text().splitlines())
     assert first["collapse"] is None  # the centre had not settled
     assert "ln(out_dim)" in second["collapse"]
+
+
+@pytest.mark.parametrize(("outputs", "named"), [([5, 5, 5, 5], True), ([0, 1, 2, 3], False)])
+def test_sure_teacher_has_collapsed_only_where_one_output_rules(tmp_path, monkeypatch, outputs, named):
+    """Its entropy is 0 in both cases, and the student answers otherwise."""
+    real, certain = TrainingLoop.train_step, 9 * torch.eye(CALM.out_dim)
+
+    def step(self, pixels):
+        real(self, pixels)
+        return self.state.loss(certain[[7] * 16], certain[outputs * 2] + self.state.loss.center, 0.04)
+
+    monkeypatch.setattr(TrainingLoop, "train_step", step)
+    loop = make_loop(tmp_path, dataclasses.replace(CALM, center_momentum=0.0), some_tiles(40))
+    expected = pytest.warns(CollapseWarning, match="epoch 2: collapse: 100%") if named else contextlib.nullcontext()
+    with expected:
+        loop.run()
+    assert loop.state.log[-1]["teacher_entropy"] == pytest.approx(0, abs=1e-5)
+    assert loop.state.log[-1]["dominance"] == pytest.approx(1.0 if named else 0.25)
 
 
 def test_no_collapse_is_named_before_warm_up_and_thaw(tmp_path):

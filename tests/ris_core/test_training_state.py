@@ -44,7 +44,7 @@ def test_state_comes_back_as_it_was(tmp_path):
     state.optimizer.param_groups[0]["lr"] = 0.1
     state.optimizer.step()
     state.loss.center.normal_()
-    state.sums += torch.tensor([1.0, 2.0, 3.0])
+    state.sums += torch.tensor([1.0, 2.0, 3.0, 4.0])
     state.epoch, state.step, state.epoch_s = 3, 2, 1.5
     state.log.append({"train_loss": 1.25, "epoch": 0, "collapse": None})
     state.save(tmp_path)
@@ -71,6 +71,14 @@ def test_damaged_state_is_refused(tmp_path, content):
     whole = (tmp_path / STATE).read_bytes()
     (tmp_path / STATE).write_bytes(whole[: len(whole) // 2] if content is None else content)
     with pytest.raises(CheckpointError, match=r"training\.pt: not a training state.*Delete it"):
+        make_state().resume(tmp_path)
+
+
+def test_state_of_an_older_version_is_refused(tmp_path):
+    state = make_state()
+    state.sums = state.sums[:3]
+    state.save(tmp_path)
+    with pytest.raises(CheckpointError, match=r"training\.pt: not a training state.*3 sums, not 4.*Delete it"):
         make_state().resume(tmp_path)
 
 

@@ -62,3 +62,15 @@ def test_sample_of_a_vast_raster_without_overviews_comes_from_stored_blocks(
     with open_raster(blank) as dataset:
         monkeypatch.setattr(raster_sample, "_MOST_DECIMATED", 99)
         assert read_sample(dataset, read_facts(blank), (1, 2, 3))[0].shape == (3, 0)
+
+
+@pytest.mark.parametrize("block_px", [16, 128])
+def test_narrow_raster_is_sampled_too(make_raster: MakeRaster, monkeypatch: pytest.MonkeyPatch, block_px: int) -> None:
+    values = np.random.default_rng(0).integers(500, 900, (3, 48, 1024)).astype(np.uint16)
+    path = make_raster(values, blockxsize=block_px, blockysize=block_px)
+    monkeypatch.setattr(raster_sample, "_MOST_DECIMATED", 1)
+    facts = read_facts(path)
+    with open_raster(path) as dataset:
+        found, empty = read_sample(dataset, facts, (1, 2, 3))
+    assert found.shape == (3, 48 * (1024 // 48 * 48))
+    assert not empty.any()

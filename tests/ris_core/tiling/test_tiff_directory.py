@@ -13,8 +13,10 @@ from hypothesis import strategies as st
 from rasterio.enums import Resampling
 from rasterio.windows import Window
 
+from ris_core.errors import RasterError
 from ris_core.tiling import blocks
 from ris_core.tiling.blocks import BlockTable
+from ris_core.tiling.rasters import describe_raster
 from ris_core.tiling.tiff_directory import read_directory
 
 TILED = {"tiled": True, "blockxsize": 16, "blockysize": 32}
@@ -178,3 +180,26 @@ def test_damaged_directory_never_crashes(content: bytes, magic: bytes) -> None:
     with TemporaryDirectory() as folder:
         (Path(folder) / "a.tif").write_bytes(magic + content)
         read_directory(Path(folder) / "a.tif")
+
+
+@pytest.mark.parametrize("width_px", [10_000, 2**31 - 1])
+def test_header_that_claims_more_blocks_than_its_table_has_is_refused(tmp_path: Path, width_px: int) -> None:
+    keys = {"crs": "EPSG:3857", "transform": Affine(1, 0, 9, 0, -1, 9), "bigtiff": "NO", "endianness": "LITTLE"}
+    with rasterio.open(tmp_path / "a.tif", "w", "GTiff", 128, 96, 3, dtype="uint8", **TILED, **keys) as dataset:
+        dataset.write(np.full((3, 96, 128), 7, np.uint8))
+    content = bytearray((tmp_path / "a.tif").read_bytes())
+    place = content.index(struct.pack("<HH", 256, 3), struct.unpack_from("<I", content, 4)[0])
+    struct.pack_into("<HHII", content, place, 256, 4, 1, width_px)
+    (tmp_path / "a.tif").write_bytes(content)
+    with pytest.raises(
+        RasterError, match=r"a\.tif: damaged: it claims [0-9,]+ blocks, but its block table has 24 entr"
+    ):
+        describe_raster(tmp_path / "a.tif", 32)
+
+
+def test_first_of_two_equal_tags_counts(tmp_path: Path) -> None:
+    strips = entry(278, 4, 1, 10), entry(278, 4, 1, 20), entry(273, 3, 2, 7 | 9 << 16), entry(279, 3, 2, 5 | 6 << 16)
+    (tmp_path / "a.tif").write_bytes(tiff(*SIZE, *strips))
+    directory = read_directory(tmp_path / "a.tif")
+    assert directory is not None
+    assert directory.block_px == (10, 40)
