@@ -179,7 +179,7 @@ class BackboneEntry:
         spec: The network, or `VECTORS`.
         recipe: How it is trained; None: it is not.
         size: How many of the vectors are indexed, where a corpus has several sizes; None: all.
-        like: Name of the table whose keys it took over; empty: it is written out.
+        like: The backbone whose keys it took over, of variants that of the same lists; empty: it is written out.
         extract: How its features are computed: ``[extract]``, the same for all.
     """
 

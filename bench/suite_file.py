@@ -5,6 +5,7 @@ import dataclasses
 import difflib
 import re
 import tomllib
+from collections import Counter
 from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
 from typing import Any, TypeVar
@@ -30,7 +31,7 @@ from bench.suite import (
     engine_kinds,
 )
 from bench.suite_faults import joint_faults
-from bench.toml_record import apply_override, expand_grid, inherit, parse_override, read_record, unknown_key
+from bench.toml_record import apply_override, expand_grid, inherit, list_keys, parse_override, read_record, unknown_key
 from ris_core.backbone import BackboneSpec
 from ris_core.engines import ENGINES
 from ris_core.errors import CorpusError, SuiteError
@@ -125,6 +126,8 @@ class _SuiteReader:
             extract = self._section("extract", ExtractOptions) or DEFAULT_OPTIONS
             named = self._named("backbone", self._backbones)
             backbones = [dataclasses.replace(entry, extract=extract) for entry in named]
+            twice = [name for name, count in Counter(entry.name for entry in named).items() if count > 1]
+            self.faults.extend(f"{self._where('backbone')} {name!r} names several. Rename one." for name in twice)
         paced = "throughput" in self.table
         engines = tuple(self._named("engine", self._engine) if "engine" in self.table or not paced else ())
         throughput = self._section("throughput", ThroughputSpec) if paced else None
@@ -240,7 +243,7 @@ class _SuiteReader:
         return items
 
     def _backbones(self, name: str, table: dict[str, Any]) -> list[BackboneEntry]:
-        where = self._where(f"backbone.{name}")
+        where, before_all = self._where(f"backbone.{name}"), len(self.faults)
         like, train = table.pop("like", ""), table.pop("train", None)
         if isinstance(table.get("weights"), str) and table["weights"].endswith((".safetensors", ".pth", ".pt", ".bin")):
             table["weights"] = str(self._found(table["weights"], ()))
@@ -249,7 +252,7 @@ class _SuiteReader:
             self.faults.extend(unknown_key(where, key, known) for key in sorted(unknown))
             table = {key: value for key, value in table.items() if key not in unknown}
         recipes = self._recipes(f"{where} train", train)
-        entries = []
+        entries: list[BackboneEntry] = []
         for choice, flat in expand_grid(table, BackboneSpec):
             before = len(self.faults)
             spec = read_record(BackboneSpec, flat, where, self.faults)
@@ -258,8 +261,20 @@ class _SuiteReader:
             for recipe_choice, recipe in recipes:
                 if recipe is not None and spec.model == "colour":
                     self.faults.append(f"{where} model 'colour' has nothing to train. Remove train.")
-                entries.append(BackboneEntry(_variant(name, {**choice, **recipe_choice}), spec, recipe, like=like))
+                chosen = choice | {f"train.{key}" if key in choice else key: v for key, v in recipe_choice.items()}
+                other = _variant(like, {key: v for key, v in chosen.items() if key in self._axes(like)})
+                entries.append(BackboneEntry(_variant(name, chosen), spec, recipe, like=other))
+        if not entries and len(self.faults) == before_all:
+            self.faults.append(f"{where} has an empty list; name at least one value.")
         return entries
+
+    def _axes(self, name: str) -> set[str]:
+        """What differs between the variants of a backbone's table, as their names have it."""
+        table = inherit(self.table["backbone"], "", []).get(name, {})
+        recipe = table.get("train")
+        axes = list_keys({key: v for key, v in table.items() if key != "train"}, BackboneSpec)
+        trained = list_keys(recipe, DinoRecipe) if isinstance(recipe, Mapping) else []
+        return {*axes, *(f"train.{key}" if key in axes else key for key in trained)}
 
     def _recipes(self, where: str, table: object) -> list[tuple[dict[str, Any], DinoRecipe | None]]:
         if table is None or table is False:  # false: not trained, though the one that it is like is

@@ -184,12 +184,17 @@ def expand_grid(table: Mapping[str, Any], record: type) -> list[tuple[dict[str, 
     Returns:
         For each combination the values of the axes alone, and the whole flat table.
     """
-    axes = {key: value for key, value in table.items() if _is_axis(value, record, key)}
+    axes = {key: table[key] for key in list_keys(table, record)}
     combinations = []
     for chosen in itertools.product(*axes.values()):
         choice = dict(zip(axes, chosen, strict=True))
         combinations.append((choice, {**table, **choice}))
     return combinations
+
+
+def list_keys(table: Mapping[str, Any], record: type) -> list[str]:
+    """The keys of a table that `expand_grid` takes for axes, in their order."""
+    return [key for key, value in table.items() if _is_axis(value, record, key)]
 
 
 def _is_axis(value: object, record: type, key: str) -> bool:

@@ -51,8 +51,8 @@ def train_dino(
         recipe: What to do.
         out: Folder for ``model.safetensors``, ``log.txt`` (one JSON object an epoch: DINO's keys ``train_loss``,
             ``train_lr``, ``train_wd``, ``epoch``; and ``teacher_entropy``, ``kl`` (nats), ``dominance``,
-            ``images_per_s``, ``epoch_s``, ``flops_per_image``, ``mfu``, ``collapse``, ``probe_s`` and what the probe found) and
-            ``recipe.json``.
+            ``images_per_s``, ``epoch_s``, ``flops_per_image``, ``mfu``, ``collapse``, ``probe_s`` and what the probe
+            found) and ``recipe.json``.
         rows: Which of the tiles; None = all.
         options: Device, precision, progress.
 

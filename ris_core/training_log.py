@@ -27,7 +27,7 @@ def name_collapse(loss: float, kl: float, dominance: float, out_dim: int) -> str
     Args:
         loss: In nats.
         kl: In nats.
-        dominance: See `DinoLossParts`.
+        dominance: See `DinoLossParts`; of several processes the mean over their shares of a batch.
         out_dim: K.
 
     Source:
@@ -38,7 +38,9 @@ def name_collapse(loss: float, kl: float, dominance: float, out_dim: int) -> str
     if abs(loss - uniform) < COLLAPSE_NATS:
         return f"collapse: the loss is ln(out_dim) = {uniform:.4f}, no output is preferred. {remedy}."
     if dominance > COLLAPSE_DOMINANCE:
-        return f"collapse: {dominance:.0%} of the teacher's probability is on one output. {remedy}, or raise teacher_temp."
+        return (
+            f"collapse: {dominance:.0%} of the teacher's probability is on one output. {remedy}, or raise teacher_temp."
+        )
     if kl < COLLAPSE_NATS:
         return f"collapse: teacher and student agree on everything (KL = 0). {remedy}."
     return None

@@ -32,8 +32,8 @@ def draw_throughput(tables: Path) -> Figure | None:
     bars = max((rates["stage"] == stage).sum() for stage in stages)
     sheet = Sheet(
         "Tiles a second, by stage and way",
-        f"Medians over {_span(rates['processes'])} processes, the ways taking turns; lines: 95 % intervals. x: times "
-        "the rate of the published way with its interval. Each panel has its own scale.",
+        f"Medians over {_processes(rates['processes'])}, the ways taking turns; lines: 95 % intervals. x: times the "
+        "rate of the published way with its interval. Each panel has its own scale.",
         columns=len(stages),
         height_in=0.7 + 0.34 * bars,
     )
@@ -61,11 +61,11 @@ def _draw_stage(ax: Axes, rates: pd.DataFrame) -> None:
 
 
 def _bar_words(row: Mapping[Any, Any]) -> str:
-    """``24.1 (x 1.3 [1.2, 1.4])``; of the published way its rate alone."""
+    """``24.1``, and below ``x 1.3 [1.2, 1.4]``; of the published way its rate alone."""
     rate, (times, low, high) = row["tiles_per_s"], (row[f"times_{key}"] for key in ("as_fast", "ci_low", "ci_high"))
     if row["way"] == PUBLISHED or pd.isna(times):
         return f"{rate:.3g}"
-    return f"{rate:.3g}\nx {times:.3g} [{low:.3g}, {high:.3g}]"
+    return f"{rate:.3g}\nx {times:.3g}" + ("" if pd.isna(low) else f" [{low:.3g}, {high:.3g}]")
 
 
 def _row_words(row: Mapping[Any, Any], rates: pd.DataFrame) -> str:
@@ -81,6 +81,6 @@ def _device_words(rates: pd.DataFrame) -> str:
     return f" ({'GPU' if named == ['cuda'] else 'CPU'})" if len(named) == 1 else ""
 
 
-def _span(values: pd.Series) -> str:
+def _processes(values: pd.Series) -> str:
     low, high = int(values.min()), int(values.max())
-    return str(low) if low == high else f"{low} to {high}"
+    return f"{low if low == high else f'{low} to {high}'} process{'es' * (high > 1)}"

@@ -106,7 +106,7 @@ class Remote:
 
     def _kill(self) -> None:
         """End the process and its children now."""
-        family = [self._process]
+        family: list[Any] = [self._process]
         if self._has_children:
             with contextlib.suppress(psutil.NoSuchProcess):
                 family += psutil.Process(self.pid).children(recursive=True)
@@ -186,10 +186,10 @@ def _serve(there: Connection, make: Callable[[Any], Any], order: Any) -> None:
 def _family_cpu_s() -> float:
     """CPU seconds that this process and its children have used, those included that have ended and been waited for."""
     spent = os.times()
-    total = sum(spent[:4])  # user and system, its own and those of the ended
+    total = time.process_time() + spent.children_user + spent.children_system
     for child in psutil.Process().children(recursive=True):
         with contextlib.suppress(psutil.NoSuchProcess):
-            total += sum(child.cpu_times()[:4])  # as above
+            total += sum(child.cpu_times()[:4])  # user and system, its own and of its own children that have ended
     return total
 
 

@@ -63,8 +63,7 @@ def _row(pace: PaceResult, published: PaceResult | None) -> dict[str, Any]:
     row |= {"rounds": sum(map(len, pace.times_s)), "other_load_frac": pace.other_load_frac}
     row |= {"tiles_per_s": 1 / median, "ci_low": 1 / high, "ci_high": 1 / low}
     if published is not None and published is not pace:
-        bounds = ratio_interval(seconds, _seconds_a_tile(published))
-        row |= dict(zip(("times_as_fast", "times_ci_low", "times_ci_high"), bounds, strict=True))
+        row |= _ratio(seconds, _seconds_a_tile(published))
     elif published is pace:
         row["times_as_fast"] = 1.0
     if pace.flops_per_tile is not None:
@@ -72,6 +71,14 @@ def _row(pace: PaceResult, published: PaceResult | None) -> dict[str, Any]:
         row["mfu"] = pace.flops_per_tile / median / _median(pace.peak_flops)
     row |= {name: _greatest(getattr(pace, name)) for name in ("peak_rss_bytes", "peak_device_bytes")}
     return row
+
+
+def _ratio(seconds: list[list[float]], published: list[list[float]]) -> dict[str, float]:
+    """How many times as fast, with an interval where neither side was timed but once."""
+    ratio, low, high = ratio_interval(seconds, published)
+    if min(sum(map(len, side)) for side in (seconds, published)) < 2:
+        return {"times_as_fast": ratio}
+    return {"times_as_fast": ratio, "times_ci_low": low, "times_ci_high": high}
 
 
 def _seconds_a_tile(pace: PaceResult) -> list[list[float]]:

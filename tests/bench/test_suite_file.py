@@ -205,6 +205,30 @@ def test_backbone_may_be_like_another(tmp_path: Path) -> None:
     assert [entry.name for entry in suite.backbones] == ["colour", "wide", "net", "untrained"]
 
 
+def test_variant_is_like_the_variant_of_the_same_lists(tmp_path: Path) -> None:
+    lists = ("backbone.net.seed=[0, 1]", "backbone.net.train.seed=[3, 4]", "backbone.wide.train.local_crops=[0, 2]")
+    suite = read_suite(write(tmp_path, SMALL + LIKE), lists)
+    likes = {entry.name: entry.like for entry in suite.backbones}
+    assert len(likes) == 1 + 8 + 4 + 2
+    assert likes["wide-seed1-train.seed3-local_crops2"] == "net-seed1-train.seed3"
+    assert likes["net-seed0-train.seed4"] == ""
+    assert set(likes.values()) - {""} <= {*likes, "wide-seed0", "wide-seed1"}  # wide has no untrained variant
+
+
+def test_backbones_of_one_name_are_a_fault(tmp_path: Path) -> None:
+    again = '[backbone."net-seed1"]\nmodel = "colour"\n'
+    path = write(tmp_path, SMALL + LIKE + again)
+    assert "[backbone] 'net-seed1' names several" in faults_of(path, "backbone.net.seed=[0, 1]")
+    assert "'net-seed1' names several" in faults_of(write(tmp_path, SMALL + LIKE), "backbone.net.seed=[1, 1]")
+
+
+def test_empty_list_makes_no_backbone_vanish(tmp_path: Path) -> None:
+    for key in ("seed", "train.seed"):
+        told = faults_of(write(tmp_path, SMALL + LIKE), f"backbone.net.{key}=[]", f"backbone.wide.{key}=1")
+        assert "[backbone.net] has an empty list; name at least one value." in told
+        assert "[backbone.wide]" not in told
+
+
 def test_override_of_a_backbone_reaches_those_like_it(tmp_path: Path) -> None:
     path = write(tmp_path, SMALL + LIKE)
     suite = read_suite(path, ["backbone.net.train.epochs=30", "backbone.net.train.out_dim=64"])

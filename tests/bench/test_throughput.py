@@ -1,6 +1,7 @@
 """A suite of rates from its file to its rows: parsed, refused, measured in processes, failed, skipped, gone on with."""
 
 import dataclasses
+import re
 from pathlib import Path
 
 import numpy as np
@@ -45,7 +46,7 @@ preprocess = "native"
 tiles = 8
 batch = 4
 [measure]
-processes = 2
+processes = 1
 rounds = 2
 """
 MACHINE = {"cpu": {"model": "A processor", "usable_cores": 2}, "memory_gib": 4.0, "load_average": [0.0, 0.0, 0.0]}
@@ -126,6 +127,21 @@ def test_shipped_suite_is_sound() -> None:
     assert len(expand_cells(suite)) == 7
 
 
+def test_sizes_for_a_gpu_are_such_as_the_corpus_has() -> None:
+    """Those that the suite's head names, and those of the script; on one with ten workers each loads two batches."""
+    script = (Path(__file__).parents[2] / ".ci" / "gpu.sh").read_text(encoding="utf-8")
+    told = re.findall(r"--set ([\w.]+=\w+)", find_suite("throughput").read_text(encoding="utf-8"))
+    scripted = re.findall(
+        r"(?:throughput|backbone|corpus)\.[\w.]+=\w+", "".join(re.findall(r"^sizes.*$", script, re.M))
+    )
+    assert sorted(told) == sorted(scripted)
+    suite = read_suite(find_suite("throughput"), told)
+    assert suite.throughput is not None
+    for batches in (suite.throughput.steps, suite.throughput.tiles / suite.throughput.batch):
+        assert batches % suite.throughput.workers == 0
+        assert batches >= 2 * suite.throughput.workers
+
+
 def test_what_cannot_be_measured_is_a_row_and_the_rest_goes_on(desk: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     absent = dataclasses.replace(WAYS["lightly"], package="no_such_package_here")
     monkeypatch.setitem(WAYS, "lightly", absent)
@@ -134,8 +150,8 @@ def test_what_cannot_be_measured_is_a_row_and_the_rest_goes_on(desk: Path, monke
     folder = desk / "reports" / "rates" / "a"
     ours, published, lightly = read_results(folder)
     assert isinstance(ours, PaceResult)
-    assert (ours.status, ours.n, ours.processes, [len(times) for times in ours.times_s]) == ("ok", 16, 2, [2, 2])
-    assert ours.joined(ours).processes == 4
+    assert (ours.status, ours.n, ours.processes, [len(times) for times in ours.times_s]) == ("ok", 16, 1, [2])
+    assert ours.joined(ours).processes == 2
     assert (published.status, lightly.status) == ("failed", "skipped")
     assert "holds uint16; the published way reads 8 bits alone" in published.reason
     assert "no_such_package_here is not installed" in lightly.reason
@@ -163,10 +179,29 @@ def test_sentence_gives_rates_ratio_and_where_time_goes(tmp_path: Path) -> None:
     (finding,) = throughput_results(folder)
     assert finding.about == "Training rate"
     assert finding.text == (
-        "10 tiles/s for tiny against 2.5 of the published way: 4 times as fast [4, 4]; lightly 2. Preparing the input "
-        "takes 10 % of the time (published: 2 %), the network runs at 50 % of what a product of matrices reaches here "
-        "(1 thread)."
+        "10 tiles/s for tiny against 2.5 of the published way (1 thread): 4 times as fast [4, 4]; lightly 2: 0.8 times "
+        "as fast [0.8, 0.8]. Preparing the input, done alone, takes 10 % of the whole's time (published: 2 %); the "
+        "network runs at 50 % of what a product of matrices reaches here (published: 12 %)."
     )
+
+
+def test_sentence_of_tiling_tells_of_no_network(tmp_path: Path) -> None:
+    plain = {"stage": "tiles", "backbone": "", "flops_per_tile": None, "prepare_s": [None] * 2}
+    (finding,) = throughput_results(rates(tmp_path, pace("ours", 1.0, **plain), pace("published", 4.0, **plain)))
+    assert finding.about == "Tiling rate"
+    assert finding.text == "10 tiles/s against 2.5 of the published way (1 thread): 4 times as fast [4, 4]."
+
+
+def test_single_times_are_given_no_interval_in_words_or_figure(tmp_path: Path) -> None:
+    once = {"prepare_s": [0.1], "peak_flops": [2000.0], "other_load_fracs": [0]}
+    folder = rates(tmp_path, pace("ours", 1.0, times_s=[[1.0]], **once), pace("published", 1, times_s=[[4.0]], **once))
+    text = throughput_results(folder)[0].text
+    assert "4 times as fast, timed too seldom for an interval." in text
+    assert text.endswith("Measured in one process, whose interval tells nothing of others: ours, published.")
+    figure = draw_throughput(folder)
+    assert figure is not None
+    assert [words.get_text() for words in figure.axes[0].texts] == ["10\nx 4", "2.5"]
+    assert any("Medians over 1 process," in words.get_text() for words in figure.texts)
 
 
 def test_sentence_calls_no_difference_that_the_interval_does_not(tmp_path: Path) -> None:

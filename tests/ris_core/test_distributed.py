@@ -3,6 +3,7 @@
 import dataclasses
 import json
 import os
+import shutil
 import subprocess
 import sys
 from pathlib import Path
@@ -13,7 +14,7 @@ import pytest
 import safetensors.torch
 import torch
 
-from ris_core.backbone import BackboneSpec
+from ris_core.backbone import BackboneSpec, build_backbone
 from ris_core.device import is_out_of_memory
 from ris_core.distributed import ALONE, Ranks, connected, find_ranks
 from ris_core.errors import SuiteError
@@ -21,10 +22,11 @@ from ris_core.recipe import DinoRecipe
 from ris_core.records import Tiles
 from ris_core.train import TrainOptions, train_dino
 
-SPEC = BackboneSpec(
-    "vit_tiny_patch16_224",
+SPEC = BackboneSpec(  # its own pooling, attn_pool, is left out: those weights get no gradient
+    "vit_base_patch16_siglip_224",
     {"img_size": 16, "patch_size": 8, "embed_dim": 16, "depth": 2, "num_heads": 2},
     preprocess="native",
+    pool="mean",
 )
 RECIPE = DinoRecipe(
     epochs=3, batch=8, global_px=16, local_px=8, local_crops=2, out_dim=16, hidden_dim=24, bottleneck_dim=8,
@@ -110,9 +112,22 @@ def test_two_processes_draw_the_curve_of_one_and_resume_it(two_processes):
     assert one["train_loss"].nunique() == 3
     assert pair["seen_by"].tolist() == [0, 0, 0]
     alone, together = (safetensors.torch.load_file(folder / name / "model.safetensors") for name in ("one", "pair"))
+    untrained = build_backbone(SPEC).network.state_dict()
     for name in alone:
         torch.testing.assert_close(together[name], alone[name], rtol=1e-3, atol=1e-4)
+        is_still = name.startswith("attn_pool.")  # no gradient, hence no decay either, in one process as in two
+        assert torch.equal(together[name], untrained[name]) == torch.equal(alone[name], untrained[name]) == is_still
     assert sorted(path.name for path in (folder / "pair").iterdir()) == ["log.txt", "model.safetensors", "recipe.json"]
+
+
+def test_training_goes_on_with_another_number_of_processes(two_processes, tmp_path):
+    """One process takes over what two had left after their first epoch."""
+    folder, _ = two_processes
+    shutil.copytree(folder / "failed", tmp_path / "failed")
+    train_dino(some_tiles(), SPEC, RECIPE, tmp_path / "failed", options=TrainOptions(device="cpu"))
+    one, two = curve(tmp_path / "failed"), curve(folder / "pair")
+    for column in ("train_loss", "teacher_entropy", "kl"):  # not the dominance, which is that of a process' share
+        np.testing.assert_allclose(one[column], two[column], rtol=1e-5)
 
 
 def test_failed_process_ends_the_other(two_processes):

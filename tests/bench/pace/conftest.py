@@ -1,7 +1,8 @@
 """A small raster, its tiles, and orders for a network that learns in milliseconds."""
 
 import dataclasses
-from collections.abc import Callable
+import gc
+from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import Any
 
@@ -23,6 +24,15 @@ MICRO = BackboneSpec(
 RECIPE = DinoRecipe(
     batch=4, global_px=16, local_px=8, local_crops=2, out_dim=32, hidden_dim=16, bottleneck_dim=8, drop_path=0.0
 )
+
+
+@pytest.fixture(autouse=True, scope="session")
+def frozen() -> Iterator[None]:
+    """What torch and pytest hold is no garbage: to look at it again before every round takes longer than the round."""
+    gc.collect()
+    gc.freeze()
+    yield
+    gc.unfreeze()
 
 
 @pytest.fixture

@@ -71,6 +71,16 @@ def test_published_features_are_ours(order: Callable[..., WorkOrder], preprocess
     assert work.precision == FP32
 
 
+def test_published_features_of_each_round_reach_the_disk_as_ours_do(
+    order: Callable[..., WorkOrder], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    written = []
+    monkeypatch.setattr(np, "save", lambda path, values: written.append((path.name, path.parent.is_dir(), len(values))))
+    asked = order("extract", "published", n=7)
+    Extract(asked).run(2)
+    assert written == [("features.npy", True, 7)] * 2
+
+
 def test_published_loss_is_ours_and_so_is_the_centre(recipe: DinoRecipe) -> None:
     generator = torch.Generator().manual_seed(0)
     student, teacher = (torch.randn(n * 3, 32, generator=generator) for n in (4, 2))

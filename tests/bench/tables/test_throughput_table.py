@@ -55,6 +55,17 @@ def test_ratio_is_to_the_published_cell_of_the_same_stage_backbone_and_threads()
     assert pd.isna(rows[-1]["tiles_per_s"])
 
 
+def test_single_times_give_a_ratio_without_an_interval() -> None:
+    """One round in one process; the published way's two rounds alone say nothing of ours."""
+    once = pace("ours", [[2.0]], peak_rss_bytes=[7])
+    row = throughput_table([once, pace("published", [[6.0, 6.0]], peak_rss_bytes=[7])]).iloc[0]
+    assert row["times_as_fast"] == pytest.approx(3)
+    assert row[["ci_low", "ci_high", "times_ci_low", "times_ci_high"]].isna().all()
+    assert page_of(typed(throughput_table([once]), "throughput", "throughput"), "throughput")["tiles/s"].tolist() == [
+        "5"
+    ]
+
+
 def test_tiling_has_neither_network_nor_batch() -> None:
     tiling = pace(
         "ours", [[2.0], [2.0]], stage="tiles", backbone="", batch=0, precision="", flops_per_tile=None,
