@@ -2,6 +2,7 @@
 
 A cell's file appears by one atomic rename before the next cell starts, so nothing measured is ever lost.
 Numbers stay raw (every round, every query): tables and figures are drawn from them later.
+Long because it is the schema of those files: every number is explained once, here.
 """
 
 import dataclasses

@@ -1,7 +1,7 @@
 """The suite as records: what one suite file says, every default resolved, nothing impossible left.
 
 The dataclasses are the schema of the TOML tables; `bench.suite_file` reads them, `bench.suite_faults` says what
-does not go together.
+does not go together. Long because each key is explained here and nowhere else.
 """
 
 import dataclasses

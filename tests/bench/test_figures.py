@@ -1,3 +1,5 @@
+"""Figures by their artists: one file, long as it is, because all are drawn from one set of tables."""
+
 import hashlib
 import shutil
 from pathlib import Path

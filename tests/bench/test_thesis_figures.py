@@ -1,4 +1,7 @@
-"""The thesis' figures: drawn tiles are told by their pixels, relevance by frames, and words by their boxes."""
+"""The thesis' figures: drawn tiles are told by their pixels, relevance by frames, and words by their boxes.
+
+One file, long as it is: seven figures of one finished run, which is costly to make.
+"""
 
 import itertools
 from pathlib import Path
