@@ -8,7 +8,7 @@ import torch
 
 from bench import extraction
 from bench.extraction import extract_timed
-from bench.measuring.process_memory import read_memory
+from bench.measuring.process_memory import MemoryReading
 from ris_core.backbone import BackboneSpec, build_backbone
 from ris_core.feature_batches import ExtractOptions
 from ris_core.flops import count_flops
@@ -49,21 +49,24 @@ def test_colour_computes_no_products(tmp_path: Path) -> None:
     assert (notes["flops"], notes["mfu"]) == (0, None)
 
 
-def test_memory_is_all_that_the_process_held_meanwhile(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    real = extraction.extract_features
+def test_memory_is_the_peak_between_start_and_end_of_extraction(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    told, real = [], extraction.extract_features
 
-    def with_ballast(*arguments: object, **options: object) -> Features:
-        assert np.ones(60_000_000, np.uint8).sum() == 60_000_000
+    def extract(*arguments: object, **options: object) -> Features:
+        told.append("extract")
         return real(*arguments, **options)
 
-    before = read_memory().rss_bytes
-    plain = extract_timed(tiles_of(), SPEC, tmp_path / "plain", OPTIONS, False)["extract_peak_mb"]
-    monkeypatch.setattr(extraction, "extract_features", with_ballast)
-    more = extract_timed(tiles_of(), SPEC, tmp_path / "more", OPTIONS, False)["extract_peak_mb"]
-    if plain is None or more is None:
-        pytest.skip("the system does not tell a process' peak, or lets none begin anew")
-    assert plain > 0.9 * before / 1e6
-    assert more > plain + 30
+    monkeypatch.setattr(extraction, "reset_peak", lambda: told.append("reset") or True)
+    monkeypatch.setattr(extraction, "extract_features", extract)
+    monkeypatch.setattr(
+        extraction,
+        "read_memory",
+        lambda: told.append("read") or MemoryReading(1, peak_rss_bytes=7_000_000, anonymous_bytes=1),
+    )
+    assert extract_timed(tiles_of(), SPEC, tmp_path, OPTIONS, False)["extract_peak_mb"] == 7
+    assert told == ["reset", "extract", "read"]
 
 
 def test_memory_that_the_system_does_not_tell_is_missing(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
