@@ -60,11 +60,8 @@ def test_memory_is_the_peak_between_start_and_end_of_extraction(
 
     monkeypatch.setattr(extraction, "reset_peak", lambda: told.append("reset") or True)
     monkeypatch.setattr(extraction, "extract_features", extract)
-    monkeypatch.setattr(
-        extraction,
-        "read_memory",
-        lambda: told.append("read") or MemoryReading(1, peak_rss_bytes=7_000_000, anonymous_bytes=1),
-    )
+    reading = MemoryReading(1, peak_rss_bytes=7_000_000, anonymous_bytes=1)
+    monkeypatch.setattr(extraction, "read_memory", lambda: told.append("read") or reading)
     assert extract_timed(tiles_of(), SPEC, tmp_path, OPTIONS, False)["extract_peak_mb"] == 7
     assert told == ["reset", "extract", "read"]
 
