@@ -10,7 +10,8 @@ Source:
 """
 
 import warnings
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
+from typing import Any
 
 import torch
 from lightly.loss import DINOLoss
@@ -19,8 +20,8 @@ from lightly.models.utils import deactivate_requires_grad, update_momentum
 from lightly.transforms.dino_transform import DINOTransform
 from torch import Tensor, nn
 
-from bench.pace.pil_images import load_rounds, time_loading
-from bench.pace.work import BF16, FP32, TRAIN, Work, WorkOrder, time_rounds
+from bench.pace.pil_images import ImageTraining
+from bench.pace.work import BF16, FP32, TRAIN, WorkOrder
 from ris_core.augment import GLOBAL_CROPS
 from ris_core.backbone import BackboneSpec, build_backbone
 from ris_core.preprocess import PREPROCESSING, Preprocessing
@@ -29,7 +30,7 @@ from ris_core.recipe import DinoRecipe
 _STRENGTH = 1.0  # lightly multiplies its changes of colour by this
 
 
-class Train(Work):
+class Train(ImageTraining):
     """lightly's loop."""
 
     def __init__(self, order: WorkOrder) -> None:
@@ -37,21 +38,10 @@ class Train(Work):
         self.precision = BF16 if order.device == "cuda" else FP32
         self.transform = dino_transform(order.steady_recipe(1), PREPROCESSING[order.spec.preprocess])
 
-    def run(self, rounds: int) -> list[float]:
-        """See `Work.run`."""
+    def make_step(self, rounds: int) -> Callable[[Any], object]:
+        """See `ImageTraining.make_step`."""
         order = self.order
-        trainer = Trainer(order.spec, order.steady_recipe(rounds), order.device)
-        batches = load_rounds(order, self.transform, rounds)
-
-        def epoch() -> None:
-            for _ in range(order.batches):
-                trainer.step(next(batches))
-
-        return time_rounds(epoch, rounds)
-
-    def prepare(self) -> float:
-        """See `Work.prepare`."""
-        return time_loading(self.order, self.transform)
+        return Trainer(order.spec, order.steady_recipe(rounds), order.device).step
 
 
 def dino_transform(recipe: DinoRecipe, statistics: Preprocessing) -> DINOTransform:

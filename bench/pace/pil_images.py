@@ -1,5 +1,6 @@
 """Tiles one by one as Pillow's images, through a `torch.utils.data.DataLoader`: how other code reads them."""
 
+import abc
 import itertools
 from collections.abc import Callable, Iterator
 from typing import Any
@@ -8,7 +9,7 @@ import numpy as np
 from PIL import Image
 from torch.utils.data import DataLoader, Dataset
 
-from bench.pace.work import WorkOrder, time_rounds
+from bench.pace.work import Work, WorkOrder, time_rounds
 
 
 class TileImages(Dataset):
@@ -29,6 +30,34 @@ class TileImages(Dataset):
     def __getitem__(self, row: int) -> Any:
         """The tile in that row."""
         return self._transform(Image.fromarray(self._pixels[row]))
+
+
+class ImageTraining(Work):
+    """Training one step after the other on batches that a loader makes of single images.
+
+    Attributes:
+        transform: What the loader does to an image; set by who inherits.
+    """
+
+    transform: Callable[[Image.Image], Any]
+
+    @abc.abstractmethod
+    def make_step(self, rounds: int) -> Callable[[Any], object]:
+        """What trains on one batch of the loader, set up for so many rounds."""
+
+    def run(self, rounds: int) -> list[float]:
+        """See `Work.run`."""
+        step, batches = self.make_step(rounds), load_rounds(self.order, self.transform, rounds)
+
+        def epoch() -> None:
+            for batch in itertools.islice(batches, self.order.batches):
+                step(batch)
+
+        return time_rounds(epoch, rounds)
+
+    def prepare(self) -> float:
+        """See `Work.prepare`."""
+        return time_loading(self.order, self.transform)
 
 
 def load_rounds(order: WorkOrder, transform: Callable[[Image.Image], Any], rounds: int) -> Iterator[Any]:

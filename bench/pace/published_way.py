@@ -9,8 +9,9 @@ Source:
     are drawn in our order, so that both ways cut the same ones.
 """
 
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import rasterio
@@ -19,10 +20,10 @@ from rasterio.windows import Window
 from torch import Tensor
 from torchvision import transforms
 
-from bench.pace.pil_images import load_rounds, time_loading
+from bench.pace.pil_images import ImageTraining, load_rounds, time_loading
 from bench.pace.published_crops import BICUBIC, MultiCrop
 from bench.pace.published_step import Trainer, write_attention_out
-from bench.pace.work import EXTRACT, FP16, FP32, TILES, TRAIN, Work, WorkOrder, time_into, time_rounds
+from bench.pace.work import EXTRACT, FP16, FP32, TILES, TRAIN, Work, WorkOrder, time_into
 from ris_core.backbone import build_backbone
 from ris_core.errors import RasterError
 from ris_core.preprocess import PREPROCESSING, Preprocessing
@@ -121,7 +122,7 @@ def eval_transform(chosen: Preprocessing) -> transforms.Compose:
     return transforms.Compose([*steps, transforms.ToTensor(), transforms.Normalize(chosen.mean, chosen.std)])
 
 
-class Train(Work):
+class Train(ImageTraining):
     """The published loop: multi-crop in the loader, then one step after the other."""
 
     def __init__(self, order: WorkOrder) -> None:
@@ -129,21 +130,10 @@ class Train(Work):
         self.precision = FP16 if order.device == "cuda" else FP32
         self.transform = MultiCrop(order.steady_recipe(1), PREPROCESSING[order.spec.preprocess])
 
-    def run(self, rounds: int) -> list[float]:
-        """See `Work.run`."""
+    def make_step(self, rounds: int) -> Callable[[Any], object]:
+        """See `ImageTraining.make_step`."""
         order = self.order
-        trainer = Trainer(order.spec, order.steady_recipe(rounds), order.batches, order.device)
-        batches = load_rounds(order, self.transform, rounds)
-
-        def epoch() -> None:
-            for _ in range(order.batches):
-                trainer.step(next(batches))
-
-        return time_rounds(epoch, rounds)
-
-    def prepare(self) -> float:
-        """See `Work.prepare`."""
-        return time_loading(self.order, self.transform)
+        return Trainer(order.spec, order.steady_recipe(rounds), order.batches, order.device).step
 
 
 WORKS = {TILES: CutTiles, TRAIN: Train, EXTRACT: Extract}
