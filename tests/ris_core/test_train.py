@@ -8,8 +8,9 @@ import pytest
 import safetensors.torch
 import torch
 
-from ris_core import training_loop
+from ris_core import train, training_loop
 from ris_core.backbone import BackboneSpec, build_backbone
+from ris_core.distributed import Ranks
 from ris_core.errors import CheckpointError, CorpusError, SuiteError
 from ris_core.recipe import DinoRecipe
 from ris_core.records import Tiles
@@ -184,6 +185,15 @@ def test_out_of_memory_names_the_largest_half_that_fits(tmp_path, monkeypatch, e
         train_dino(some_tiles(25), SPEC, recipe, tmp_path)
     assert tried == [12, 12, 6, 6, 3, 3]
     assert [path.name for path in tmp_path.iterdir()] == []
+
+
+def test_out_of_memory_of_one_process_tries_its_share_of_the_batch(tmp_path, monkeypatch):
+    options = TrainOptions(ranks=Ranks(rank=0, size=2))
+    recipe = dataclasses.replace(RECIPE, batch=8)
+    training = train._Training(some_tiles(), np.arange(14), SPEC, recipe, tmp_path, options)
+    tried = fill_memory(monkeypatch, MemoryError(), largest=2)
+    assert training.remedy().startswith("Set batch = 4,")
+    assert tried == [2, 2]
 
 
 def test_out_of_memory_at_every_batch_says_so(tmp_path, monkeypatch):

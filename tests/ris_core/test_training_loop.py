@@ -9,8 +9,10 @@ import pandas as pd
 import pytest
 import torch
 
+from ris_core import training_loop
 from ris_core.augment import draw_crops, make_crops
 from ris_core.backbone import BackboneSpec
+from ris_core.distributed import Ranks
 from ris_core.flops import peak_flops, training_flops
 from ris_core.recipe import DinoRecipe
 from ris_core.records import Tiles
@@ -45,6 +47,13 @@ def make_loop(tmp_path, recipe=RECIPE, tiles=None, options=DEFAULT_OPTIONS, devi
     state = TrainingState.start("key", SPEC, recipe, device)
     batches = TileBatches(tiles.pixels, np.arange(len(tiles)), recipe.batch, recipe.seed)
     return TrainingLoop(batches, recipe, state, make_schedules(recipe, batches.steps), tmp_path, options)
+
+
+def test_utilisation_counts_the_devices_of_all_processes(tmp_path, monkeypatch):
+    monkeypatch.setattr(training_loop, "peak_flops", lambda *device_and_precision: 1e9)
+    monkeypatch.setattr(Ranks, "averaging", lambda ranks, network, device: network)  # no other process is there
+    loop = make_loop(tmp_path, options=TrainOptions(ranks=Ranks(size=4)))
+    assert loop.utilisation(100.0) == 100 * training_flops(SPEC, RECIPE) / 4e9
 
 
 def naive_gradients(student, teacher, center, crops, recipe) -> tuple[float, dict[str, torch.Tensor]]:
