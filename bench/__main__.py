@@ -10,6 +10,7 @@ from pathlib import Path
 from ris_core.errors import RisError
 
 REGRESSION, BAD_INPUT, INTERRUPTED = 1, 2, 130
+RANDOM_TILE = "random"
 
 
 def main(arguments: Sequence[str] | None = None) -> int:
@@ -105,10 +106,10 @@ def _figure(options: argparse.Namespace) -> int:
     from bench.figures.thesis import FigureOptions
     from bench.finished_run import FinishedRun
 
-    given = {key: getattr(options, key) for key in ("backbone", "engine", "k", "ranks", "mass", "published")}
-    given["tile"] = tuple(options.tile)
-    chosen = FigureOptions(**{key: value for key, value in given.items() if value is not None})
+    given = {key: getattr(options, key) for key in ("backbone", "engine", "k", "ranks", "mass", "published", "regions")}
     run = FinishedRun.open(options.run, options.cache)
+    given["tile"] = tuple(run.random_tile() if tile == RANDOM_TILE else tile for tile in options.tile)
+    chosen = FigureOptions(**{key: value for key, value in given.items() if value is not None})
     if options.name == ALL:
         files, reasons = draw_all(run, chosen, options.out)
     else:
@@ -145,6 +146,14 @@ def _pool(options: argparse.Namespace) -> int:
     from bench.pool_runs import PoolOptions, pool_runs
 
     print(pool_runs(PoolOptions(tuple(options.runs), options.out, options.judge, options.depth)), end="")
+    return 0
+
+
+def _ground_truth(options: argparse.Namespace) -> int:
+    from bench.judging.labelled_truth import TruthRules, write_labelled_truth
+
+    rules = TruthRules(options.per_class, options.seed, options.pairs, options.boxes)
+    print(write_labelled_truth(options.folder, rules, options.out))
     return 0
 
 
@@ -244,6 +253,17 @@ def _parser() -> argparse.ArgumentParser:
     pool.add_argument("--depth", type=int, metavar="N", help="answers pooled of each list (default: all that count)")
     pool.set_defaults(command=_pool)
 
+    truth = commands.add_parser("ground-truth", help="make the ground truth of a folder of images from its classes")
+    truth.add_argument(
+        "folder", type=Path, metavar="FOLDER", help="images with one subfolder a class, or a zip of them"
+    )
+    truth.add_argument("--out", type=Path, required=True, metavar="JSON", help="file to write, such as gnd.json")
+    truth.add_argument("--per-class", type=int, default=5, metavar="N", help="queries of each (default: %(default)s)")
+    truth.add_argument("--seed", type=int, default=0, help="of the queries' draw (default: %(default)s)")
+    truth.add_argument("--pairs", type=Path, metavar="CSV", help="query,image,label that go before the classes")
+    truth.add_argument("--boxes", type=Path, metavar="CSV", help="query,x1,y1,x2,y2 in pixels")
+    truth.set_defaults(command=_ground_truth)
+
     compare = commands.add_parser("compare", help="compare two runs; times only of one machine")
     compare.add_argument("base", type=Path, metavar="BASE", help="folder of the earlier run")
     compare.add_argument("run", type=Path, metavar="RUN", help="folder of the run")
@@ -277,24 +297,36 @@ def _parser() -> argparse.ArgumentParser:
 
 
 def _add_figure(parser: argparse.ArgumentParser) -> None:
-    names = "losses, queries, neighbours, nearest, selected, false_positives, attention or all"
+    names = "losses, queries, neighbours, nearest, matches, selected, false_positives, attention, region_query or all"
     parser.add_argument("run", type=Path, metavar="RUN", help="folder of the run")
     parser.add_argument("name", metavar="NAME", help=names)
     parser.add_argument(
-        "--tile", type=int, action="append", default=[], metavar="ID", help="tile to show; may be repeated"
+        "--tile", type=_tile, action="append", default=[], metavar="ID", help="tile to show, or random; may be repeated"
     )
     parser.add_argument("--backbone", metavar="B", help="backbone of the run (default: the most precise that learned)")
     parser.add_argument("--engine", metavar="E", help="engine, or one of its settings (default: exact)")
     parser.add_argument(
-        "--k", type=int, metavar="N", help="neighbours of a query (49, nearest: 4), or false positives (12)"
+        "--k",
+        type=int,
+        metavar="N",
+        help="neighbours of a query (49, nearest: 4, matches: 10), or false positives (12)",
     )
     parser.add_argument("--ranks", type=_numbers, metavar="R,...", help="selected: ranks to show (1,2,3,5,10,15,20)")
     parser.add_argument("--mass", type=float, metavar="M", help="attention: share that a mask keeps (0.6)")
     parser.add_argument("--published", action="store_true", help="losses: the thesis' whole curves beside")
+    parser.add_argument(
+        "--regions", metavar="NAME", help="region_query: a table of regions (default: the most precise)"
+    )
     parser.add_argument("--cache", type=Path, metavar="DIR", help="artifacts, where they are no longer where they were")
     parser.add_argument(
         "--out", type=Path, metavar="FILE", help="PNG, SVG or PDF by its ending; for all a folder (default: in the run)"
     )
+
+
+def _tile(text: str) -> int | str:
+    if text != RANDOM_TILE and not text.isdecimal():
+        raise argparse.ArgumentTypeError(f"{text} is neither the id of a tile nor {RANDOM_TILE!r}")
+    return text if text == RANDOM_TILE else int(text)
 
 
 def _numbers(text: str) -> tuple[int, ...]:

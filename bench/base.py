@@ -5,10 +5,15 @@ from collections.abc import Mapping, Sequence
 from pathlib import Path
 
 import numpy as np
+import pandas as pd
 
 from bench.scores.answers import check_answers
 from ris_core.engines import ENGINES
+from ris_core.errors import SearchError
 from ris_core.records import Features, Hits, Tiles
+from ris_core.space import Space
+from ris_core.tiling.ground_truth import GroundTruth
+from ris_core.tiling.image_folder import ImageFolder
 from ris_core.vector_files import Vectors
 
 
@@ -20,10 +25,13 @@ class Cut:
         tiles: All tiles; of vectors their table with blank pixels.
         key: Key of their artifact.
         train_rows: Positions of the tiles that train.
-        base_rows: Positions of the tiles that are indexed and queried.
+        base_rows: Positions of the tiles that are indexed, and queried where none are held out.
         vectors: The file, where the corpus is one of vectors.
         sizes: Where the corpus is indexed in several sizes, the positions of each, all of a smaller one in a larger.
         folder: Folder of the tiles' artifact; of vectors there is none.
+        truth: What is right for the tiles that are held out, where a file of ground truth says so.
+        asked_rows: Positions of the tiles that are held out as queries: they neither train nor are indexed.
+        source: What the tiles were cut from.
     """
 
     tiles: Tiles
@@ -33,6 +41,9 @@ class Cut:
     vectors: Vectors | None = None
     sizes: Mapping[int, np.ndarray] = dataclasses.field(default_factory=dict)
     folder: Path = Path()
+    truth: GroundTruth | None = None
+    asked_rows: np.ndarray = dataclasses.field(default_factory=lambda: np.empty(0, np.int64))
+    source: Path | ImageFolder | None = None
 
     def of_size(self, size: int | None) -> "Cut":
         """The same with so many tiles indexed; None: as it is."""
@@ -43,22 +54,29 @@ class Cut:
         """Positions that are indexed in every size: who asks at one of them asks at all."""
         return self.sizes[min(self.sizes)] if self.sizes else self.base_rows
 
+    def timed_rows(self, count: int, seed: int) -> np.ndarray:
+        """Positions of the timed queries among the tiles, drawn by seed: of held-out ones, else of indexed ones."""
+        drawn_from = self.asked_rows if len(self.asked_rows) else self.common_rows
+        return drawn_from[draw_query_rows(len(drawn_from), count, seed)]
+
 
 @dataclasses.dataclass(frozen=True, eq=False)
 class Asked:
     """Query vectors.
 
     Attributes:
-        rows: (q,) int64 their rows in the base; -1 for queries that are not of the corpus.
+        rows: (q,) int64 their rows in the base; -1 for queries that are not indexed.
         raw: (q, d_raw) float32 as the backbone returned them.
         corrected: (q, d) float32 in the fitted space.
         neighbours: (q, any) rows of the base that the corpus' file names as nearest in this space, if it does.
+        ids: (q,) int64 ids of the tiles that they are; None where the rows say it all.
     """
 
     rows: np.ndarray
     raw: np.ndarray
     corrected: np.ndarray
     neighbours: np.ndarray | None = None
+    ids: np.ndarray | None = None
 
     def __len__(self) -> int:
         return len(self.rows)
@@ -73,7 +91,7 @@ class Base:
         raw: Features of all tiles as the backbone returned them, memory-mapped.
         corrected: Those of the indexed tiles in the fitted space, memory-mapped.
         features_folder: Artifact of ``raw``.
-        rows: Rows of the indexed tiles in ``raw``.
+        rows: Rows of the indexed tiles in ``raw``; the others train, or are held out as queries.
         space_folder: Artifact of the fitted space and of ``corrected``.
         timed: The timed queries.
         truth: Exact neighbours of the timed queries in the fitted space, their own tiles dropped.
@@ -88,10 +106,25 @@ class Base:
     timed: Asked
     truth: Hits
 
-    def of_rows(self, rows: np.ndarray) -> Asked:
-        """Tiles of the base as queries."""
-        raw, corrected = self.raw.values[self.rows[rows]], self.corrected.values[rows]
-        return Asked(np.asarray(rows, np.int64), np.ascontiguousarray(raw), np.ascontiguousarray(corrected))
+    def asked_by(self, ids: np.ndarray) -> Asked:
+        """Tiles of the corpus as queries, indexed or not; a tile may ask more than once.
+
+        Args:
+            ids: (q,) tile ids.
+
+        Raises:
+            SearchError: If one is no tile of the corpus.
+        """
+        ids = np.asarray(ids, np.int64)
+        places, rows = (pd.Index(features.ids).get_indexer(ids) for features in (self.raw, self.corrected))
+        if (places < 0).any():
+            raise SearchError(f"{ids[places < 0][0]} is the id of no tile of the corpus. Ask by a tile that it has.")
+        raw = np.ascontiguousarray(self.raw.values[places])
+        corrected = np.ascontiguousarray(self.corrected.values[rows])
+        outside = np.flatnonzero(rows < 0)
+        if len(outside):
+            corrected[outside] = Space.open(self.space_folder).apply(Features(raw[outside], outside)).values
+        return Asked(rows.astype(np.int64), raw, corrected, ids=ids)
 
 
 def split_rows(n: int, train_frac: float, seed: int, blocks: np.ndarray | None = None) -> tuple[np.ndarray, np.ndarray]:

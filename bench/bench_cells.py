@@ -3,7 +3,7 @@
 import pytest
 from pytest_benchmark.fixture import BenchmarkFixture
 
-from bench.cells import BuildCell, PaceCell, QueryCell
+from bench.cells import BuildCell, PaceCell, QueryCell, RegionCell, RerankCell
 from bench.replay import enter_times, recorded_time
 from bench.scoring import Scorer
 from bench.session import Session
@@ -25,6 +25,24 @@ def test_query(
     """All queries of the suite, asked in one way; the answers are checked and scored after the clock."""
     (times_s,) = session.measure_query(query_cell, scorer).times_s
     enter_times(benchmark, {"cell": query_cell.id, "process": process}, times_s)
+
+
+@pytest.mark.benchmark(timer=recorded_time, group="rerank")
+def test_rerank(
+    rerank_cell: RerankCell, process: int, scorer: Scorer, session: Session, benchmark: BenchmarkFixture
+) -> None:
+    """Each judged query searched and re-ranked; the book has both together."""
+    (times_s,) = session.measure_rerank(rerank_cell, scorer).times_s
+    enter_times(benchmark, {"cell": rerank_cell.id, "process": process}, times_s)
+
+
+@pytest.mark.benchmark(timer=recorded_time, group="regions")
+def test_regions(
+    region_cell: RegionCell, process: int, scorer: Scorer, session: Session, benchmark: BenchmarkFixture
+) -> None:
+    """Each judged query described with its crops, searched and merged; the book has all of it together."""
+    (times_s,) = session.measure_regions(region_cell, scorer).times_s
+    enter_times(benchmark, {"cell": region_cell.id, "process": process}, times_s)
 
 
 @pytest.mark.benchmark(timer=recorded_time, group="throughput")

@@ -6,12 +6,16 @@ It depends on the cell's own values alone, so adding a value to a grid renames n
 
 import dataclasses
 from collections.abc import Iterator
+from pathlib import Path
+from typing import Any
 
 from bench.pace.ways import WAYS
 from bench.pace.work import TILES, TRAIN
-from bench.suite import EngineGrid, ParamSet, Suite
+from bench.suite import SINGLE, BackboneEntry, EngineGrid, ParamSet, Suite, takes
+from ris_core.recipe import DinoRecipe
+from ris_core.regions.params import SOURCES, WHOLE
 
-BUILD, QUERY, THROUGHPUT = "build", "query", "throughput"
+BUILD, QUERY, THROUGHPUT, RERANK, REGIONS = "build", "query", "throughput", "rerank", "regions"
 
 
 @dataclasses.dataclass(frozen=True)
@@ -72,6 +76,29 @@ class QueryCell:
 
 
 @dataclasses.dataclass(frozen=True)
+class RerankCell:
+    """Gain and time of re-ranking what one index answers to the judged queries, corrected, one at a time."""
+
+    index: IndexKey
+    query: ParamSet
+    name: str
+    kind: str
+    point: ParamSet
+    threads: int = 1
+
+    @property
+    def id(self) -> str:
+        """Unique in its suite."""
+        reranker = "-".join(filter(None, (RERANK, self.name, self.point.label())))
+        return "/".join(filter(None, (self.index.id, self.query.label(), reranker, f"{SINGLE}-{self.threads}t")))
+
+    def words(self) -> str:
+        """The cell for people, as progress lines show it."""
+        asked = f"{_words(self.query)} {RERANK} {self.name} {_words(self.point)}"
+        return " ".join(f"{self.index.words()} {asked}".split())
+
+
+@dataclasses.dataclass(frozen=True)
 class PaceCell:
     """The rate of one stage in one way; tiling knows no backbone."""
 
@@ -91,21 +118,52 @@ class PaceCell:
         return f"{words}{_thread_words(self.threads)}"
 
 
-Cell = BuildCell | QueryCell | PaceCell
+@dataclasses.dataclass(frozen=True)
+class RegionCell:
+    """Gain and time of asking one index by whole pictures and their regions: judged queries, corrected, one by one."""
+
+    index: IndexKey
+    query: ParamSet
+    name: str
+    source: str
+    point: ParamSet
+    threads: int = 1
+
+    @property
+    def id(self) -> str:
+        """Unique in its suite."""
+        regions = "-".join(filter(None, (REGIONS, self.name, self.point.label())))
+        return "/".join(filter(None, (self.index.id, self.query.label(), regions, f"{SINGLE}-{self.threads}t")))
+
+    def words(self) -> str:
+        """The cell for people, as progress lines show it."""
+        asked = f"{_words(self.query)} {REGIONS} {self.name} {_words(self.point)}"
+        return " ".join(f"{self.index.words()} {asked}".split())
+
+    def named(self) -> dict[str, Any]:
+        """What its row says of the regions."""
+        params = {key: str(value) if isinstance(value, Path) else value for key, value in self.point.as_dict().items()}
+        return {"regions": self.name, "source": self.source, "region_params": params}
+
+
+Cell = BuildCell | QueryCell | PaceCell | RerankCell | RegionCell
 
 
 def expand_cells(suite: Suite) -> list[Cell]:
     """All cells of a suite: the rates first, the ways of a stage side by side.
 
-    Then backbone by backbone, index by index, the index' build before its queries.
+    Then backbone by backbone, index by index: the index' build, its queries, the re-ranking of their answers, and
+    queries by regions.
     """
     cells: list[Cell] = list(_pace_cells(suite))
     for entry in suite.backbones:
-        for grid in suite.engines:
+        for grid in (grid for grid in suite.engines if takes(grid.backbones, entry)):
             for build in grid.builds:
                 index = IndexKey(entry.name, grid.name, grid.kind, build)
                 cells.extend(BuildCell(index, threads) for threads in suite.measure.threads)
                 cells.extend(_query_cells(suite, grid, index))
+                cells.extend(_rerank_cells(suite, entry, grid, index))
+                cells.extend(_region_cells(suite, entry, grid, index))
     return cells
 
 
@@ -114,7 +172,7 @@ def _pace_cells(suite: Suite) -> Iterator[PaceCell]:
     if spec is None:
         return
     for stage in spec.stages:
-        able = [entry.name for entry in suite.backbones if stage != TRAIN or entry.recipe is not None]
+        able = [entry.name for entry in suite.backbones if stage != TRAIN or isinstance(entry.recipe, DinoRecipe)]
         for backbone in [""] if stage == TILES else able:
             for threads in suite.measure.threads:
                 yield from (PaceCell(stage, way, backbone, threads) for way in spec.ways if stage in WAYS[way].stages)
@@ -126,6 +184,22 @@ def _query_cells(suite: Suite, grid: EngineGrid, index: IndexKey) -> Iterator[Qu
             for mode in suite.measure.modes:
                 for threads in suite.measure.threads:
                     yield QueryCell(index, query, space, mode, threads)
+
+
+def _rerank_cells(suite: Suite, entry: BackboneEntry, grid: EngineGrid, index: IndexKey) -> Iterator[RerankCell]:
+    reranks = [rerank for rerank in suite.reranks if takes(rerank.backbones, entry)]
+    for query in grid.queries:
+        for rerank in reranks:
+            yield from (RerankCell(index, query, rerank.name, rerank.kind, point) for point in rerank.points)
+
+
+def _region_cells(suite: Suite, entry: BackboneEntry, grid: EngineGrid, index: IndexKey) -> Iterator[RegionCell]:
+    """Whole pictures alone come first: regions are held against them."""
+    chosen = [regions for regions in suite.regions if takes(regions.backbones, entry)]
+    for query in grid.queries if chosen else ():
+        yield RegionCell(index, query, WHOLE, WHOLE, ParamSet(SOURCES[WHOLE]()))
+        for regions in chosen:
+            yield from (RegionCell(index, query, regions.name, regions.source, point) for point in regions.points)
 
 
 def _words(point: ParamSet) -> str:

@@ -9,9 +9,9 @@ from bench.results import StageNote
 from bench.stages import Cache, prepare_checkpoint, prepare_tiles
 from bench.suite import BackboneEntry, Suite
 from bench.suite_file import find_suite, read_suite
+from bench.training import refuse_backbone
 from ris_core.distributed import connected, find_ranks
 from ris_core.errors import SuiteError
-from ris_core.train import refuse_training
 from ris_core.training_options import TrainOptions
 
 
@@ -59,8 +59,7 @@ def make_checkpoints(order: CheckpointOrder) -> list[Path]:
     cache = Cache(order.cache, tell, progress=ranks.is_first)
     cut = prepare_tiles(cache, suite.corpus)
     for entry in entries:
-        if entry.recipe is not None:
-            refuse_training(cut.tiles, cut.train_rows, entry.spec, entry.recipe, options)
+        refuse_backbone(entry, cut, options)
     with connected(ranks):
         made = [prepare_checkpoint(cache, entry, cut, suite.judge.knn_every, options)[0] for entry in entries]
     return [Path(spec.weights) for spec in made] if ranks.is_first else []

@@ -12,7 +12,7 @@ from typing import Any
 
 import pytest
 
-from bench.cells import BuildCell, Cell, PaceCell, QueryCell, expand_cells
+from bench.cells import BuildCell, Cell, PaceCell, QueryCell, RegionCell, RerankCell, expand_cells
 from bench.machine import fingerprint
 from bench.pace.ways import WAYS
 from bench.progress import Progress
@@ -24,6 +24,7 @@ from bench.suite_file import find_suite, read_suite
 from ris_core.artifacts import disk_error
 from ris_core.engines import ENGINES
 from ris_core.errors import ArtifactError, CorpusError, RasterError, RisError, SuiteError
+from ris_core.rerank import RERANKERS
 
 SESSION = pytest.StashKey[Session]()
 CELLS = pytest.StashKey[Sequence[Cell]]()
@@ -31,6 +32,12 @@ PROGRESS = pytest.StashKey[Progress]()
 DONE = pytest.StashKey[bool]()
 FATAL = pytest.StashKey[RisError]()  # an error that no other cell would survive either
 _FULL = (errno.ENOSPC, errno.EDQUOT, errno.EROFS)
+_SEARCHING: dict[str, type[BuildCell | QueryCell | RerankCell | RegionCell]] = {  # by argument of a test
+    "build_cell": BuildCell,
+    "query_cell": QueryCell,
+    "rerank_cell": RerankCell,
+    "region_cell": RegionCell,
+}
 _FATAL_ERRORS = (ArtifactError, CorpusError, RasterError, SuiteError)
 
 
@@ -64,7 +71,7 @@ def pytest_configure(config: pytest.Config) -> None:
 
 def pytest_generate_tests(metafunc: pytest.Metafunc) -> None:
     """One test for each cell and process."""
-    for name, kind in (("build_cell", BuildCell), ("query_cell", QueryCell)):
+    for name, kind in _SEARCHING.items():
         if name in metafunc.fixturenames:
             mine = [(cell, number) for cell, number in _numbered(metafunc.config) if isinstance(cell, kind)]
             metafunc.parametrize(
@@ -125,7 +132,7 @@ def is_done(item: pytest.Item) -> bool:
 
 def _cell_of(item: pytest.Item) -> Cell | None:
     parameters: dict[str, Any] = getattr(getattr(item, "callspec", None), "params", {})
-    cells = (parameters.get(name) for name in ("build_cell", "query_cell", "pace_cell"))
+    cells = (parameters.get(name) for name in (*_SEARCHING, "pace_cell"))
     return next((cell for cell in cells if isinstance(cell, Cell)), None)  # pytest's own mark where a kind has none
 
 
@@ -168,13 +175,20 @@ def pytest_runtest_setup(item: pytest.Item) -> None:
     if before is not None and (before.status != OK or before.slow_build):
         item.stash[DONE] = True
         pytest.skip("measured in one process alone")  # slow to build, or failed before: its row stands already
-    kind = WAYS[cell.way] if isinstance(cell, PaceCell) else ENGINES[cell.index.kind]
-    reason = kind.unavailable()
+    reason = _unavailable(cell)
     if reason is not None:
         session.keep(cell, bare_result(cell, session.suite, SKIPPED, reason))
         pytest.skip(reason)  # the row just written says so in the report
     if item.config.getoption("benchmark_disable"):
         pytest.skip("the clock is disabled (--benchmark-disable)")  # the user asked for no times, and a cell is one
+
+
+def _unavailable(cell: Cell) -> str | None:
+    """Why the cell cannot be measured here; None when it can."""
+    if isinstance(cell, PaceCell):
+        return WAYS[cell.way].unavailable()
+    reranker = RERANKERS[cell.kind].unavailable() if isinstance(cell, RerankCell) else None
+    return ENGINES[cell.index.kind].unavailable() or reranker
 
 
 @pytest.hookimpl(wrapper=True, tryfirst=True)

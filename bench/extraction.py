@@ -16,33 +16,49 @@ from ris_core.features import extract_features
 from ris_core.flops import count_flops, peak_flops
 from ris_core.preprocess import PREPROCESSING
 from ris_core.records import Tiles
+from ris_core.tiling.image_folder import ImageFolder
+from ris_core.whole_images import WholeImages
 
 _MB = 1e6
 
 
 def extract_timed(
-    tiles: Tiles, spec: BackboneSpec, out: Path, options: ExtractOptions, progress: bool
+    tiles: Tiles,
+    spec: BackboneSpec,
+    out: Path,
+    options: ExtractOptions,
+    progress: bool,
+    source: Path | ImageFolder | None = None,
 ) -> dict[str, Any]:
     """Features of all tiles, written to ``out``, and what is noted of them.
 
+    Args:
+        tiles: What is described.
+        spec: The network.
+        out: See `ris_core.features.extract_features`.
+        options: How it computes.
+        progress: Whether a progress line goes to stderr.
+        source: The corpus, where its images are described whole in place of their tiles; None: the tiles are.
+
     Returns:
-        Among others ``flops``: of the network's forward pass of one tile; ``mfu``: share of the device's FLOP/s that
-        the passes used, without what `class_token_only` leaves out; None without a network; ``extract_peak_mb``: most
-        memory meanwhile: what torch held on the GPU; without one the process, with Python, its libraries, what earlier
-        work left and the pixels that it maps; None where the system does not tell.
+        Among others ``flops``: of the network's forward pass of one tile, None of whole images; ``mfu``: share of the
+        device's FLOP/s that the passes used, without what `class_token_only` leaves out; None without a network;
+        ``extract_peak_mb``: most memory meanwhile: what torch held on the GPU; without one the process, with Python,
+        its libraries, what earlier work left and the pixels that it maps; None where the system does not tell.
 
     Raises:
         CheckpointError, CorpusError, SuiteError: See `ris_core.features.extract_features`.
     """
     backbone = build_backbone(spec)
-    plan = plan_extraction(options, len(tiles))
+    images = None if source is None else _whole_images(source, tiles, backbone)
+    plan = plan_extraction(options, len(tiles), has_one_shape=images is None)
     knows_peak = _forget_peak(plan.device)
     start = time.perf_counter()
-    features = extract_features(tiles, backbone, out=out, options=options, progress=progress)
+    features = extract_features(tiles, backbone, out=out, options=options, progress=progress, images=images)
     seconds = time.perf_counter() - start
     peak_mb = _peak_mb(plan.device) if knows_peak else None
     norms = np.linalg.norm(features.values, axis=1)
-    whole, computed = _count(backbone, tiles.size_px)
+    whole, computed = _count(backbone, tiles.size_px) if images is None else (None, None)  # no two may be alike
     with threads(options.threads):
         share = computed * len(tiles) / seconds / peak_flops(plan.device, plan.use_bf16) if computed else None
     return {
@@ -57,6 +73,10 @@ def extract_timed(
         "norm_mean": float(norms.mean()),
         "norm_std": float(norms.std()),
     }
+
+
+def _whole_images(source: Path | ImageFolder, tiles: Tiles, backbone: Backbone) -> WholeImages:
+    return WholeImages.of_tiles(source, tiles.table, backbone.spec.whole_px, backbone.patch_px or 1)
 
 
 def _count(backbone: Backbone, size_px: int) -> tuple[int, int]:

@@ -18,6 +18,7 @@ from bench.suite import CORRECTED
 from bench.tables.names import EXACT
 from bench.tables.precision_table import first_of_searchers, setting_of
 from bench.tables.run_tables import JUDGMENTS
+from bench.toml_record import read_record
 from ris_core.backbone import RANDOM, BackboneSpec
 from ris_core.errors import ArtifactError, SuiteError
 from ris_core.records import Tiles
@@ -55,6 +56,12 @@ class Setting:
     def words(self) -> str:
         """Backbone and setting, for people."""
         return f"backbone {self.backbone}, engine {self.name.replace('/', ' ')}"
+
+
+def spec_of(entry: Mapping[str, Any]) -> BackboneSpec:
+    """The network of a backbone as ``run.json`` notes it."""
+    noted = {key: value for key, value in entry["spec"].items() if value is not None}
+    return read_record(BackboneSpec, noted, "run.json", [], check=False) or BackboneSpec()
 
 
 @dataclasses.dataclass(frozen=True, eq=False)
@@ -175,7 +182,7 @@ class FinishedRun:
         """
         name = self.known_backbone(backbone)
         entry = self._entry(name)
-        spec = BackboneSpec(**entry["spec"])
+        spec = spec_of(entry)
         if entry["recipe"] is None:
             return spec
         return dataclasses.replace(spec, weights=str(self.artifact("checkpoint", name) / "model.safetensors"))
@@ -226,6 +233,18 @@ class FinishedRun:
         raise SuiteError(
             f"{self.folder}: {name} was not searched by {engine!r}; known: {', '.join(names)}. Name one with --engine."
         )
+
+    def random_tile(self, seed: int | None = None) -> int:
+        """Id of one of the searched tiles, each as likely; the same for the same seed.
+
+        Raises:
+            ArtifactError: If the run came to no tiles.
+        """
+        path = self.folder / "indexed_ids.npy"
+        try:
+            return int(np.random.default_rng(seed).choice(np.load(path, allow_pickle=False)))
+        except (OSError, ValueError) as error:
+            raise ArtifactError(f"{path}: cannot be read ({error}). {self._command(resumed=True)} makes it.") from error
 
     def places(self, ids: Sequence[int]) -> np.ndarray:
         """(j,) positions of tiles in `tiles`.

@@ -1,7 +1,8 @@
 """How well features tell labels apart: DINO's weighted k-NN protocol on a cut corpus, during training and after.
 
-Where one half of the tiles trains, its labels, which training never sees, vote on the tiles of the searched half.
-Where all tiles train and all are searched, two halves of them are drawn by a fixed seed.
+Where one half of the tiles trains, its labels, which DINO never sees, vote on the tiles of the searched half; where
+tiles are held out as queries, on those. Where all tiles train and all are searched, two halves of them are drawn by a
+fixed seed.
 """
 
 import dataclasses
@@ -66,8 +67,9 @@ def split_for_knn(cut: Cut) -> KnnSplit | None:
     if labels is None:
         return None
     rng = np.random.default_rng(_SEED)
-    voting, asked = (rng.permutation(rows[labels[rows] != ""]) for rows in (cut.train_rows, cut.base_rows))
-    if not len(cut.train_rows) or np.isin(cut.train_rows, cut.base_rows).any():  # no half was set apart
+    rows_asked = cut.asked_rows if len(cut.asked_rows) else cut.base_rows
+    voting, asked = (rng.permutation(rows[labels[rows] != ""]) for rows in (cut.train_rows, rows_asked))
+    if not len(cut.train_rows) or np.isin(cut.train_rows, rows_asked).any():  # no part was set apart
         voting, asked = np.array_split(asked, 2)
     if not len(voting) or not len(asked):
         return None

@@ -22,6 +22,7 @@ from bench.measuring.worker import IndexOrder, RawVectors, Worker
 from bench.results import BuildResult, QueryResult
 from bench.scoring import Scorer
 from bench.suite import AS_PUBLISHED, MeasureSpec
+from bench.whole_rankings import score_whole_rankings
 from ris_core.engines import ENGINES
 from ris_core.engines.contract import EngineKind
 from ris_core.records import Hits
@@ -116,7 +117,7 @@ class Measurer:
             prepared = worker.prepare(asking)
             timed = worker.ask(asking, cell.mode, self._rounds)
             if judged is not None and cell.mode == SINGLE:
-                asked = worker.ask(_asking(cell, judged, scorer.depth), cell.mode, self._rounds)
+                asked = worker.ask(_asking(cell, judged, scorer.judged_recall_depth), cell.mode, self._rounds)
                 scores["judged_times_s"] = [asked.times_s]
                 scores["judged_recall"] = scorer.score_judged_recall(asked.rows)
             scores |= scorer.score_timed(timed.rows)  # of later processes too: what is impossible is refused
@@ -203,7 +204,8 @@ def _untimed(cell: QueryCell, scorer: Scorer, worker: Worker) -> tuple[dict[str,
     if judged is not None:
         rows = worker.answer(_asking(cell, judged, min(n, scorer.judged_depth)))
         found, hits, relevant = scorer.judge(rows)
-        scores, judgment = {**scores, **found}, Judged(hits, relevant)
+        scores, judgment = {**scores, **found, **scorer.votes(hits)}, Judged(hits, relevant)
+    scores["revisited"] = score_whole_rankings(scorer, lambda some, k: worker.answer(_asking(cell, some, k)))
     recalls, precisions = {}, {}
     for how, excluded in scorer.excluded.items():
         more = excluded.truth.k - scorer.k

@@ -16,6 +16,7 @@ from bench.stages import Cache, locate_corpus
 from bench.suite import Suite, ThroughputSpec
 from ris_core.backbone import BackboneSpec
 from ris_core.device import choose_device
+from ris_core.recipe import DinoRecipe
 
 
 def measure_pace(cell: PaceCell, suite: Suite, cut: Cut, cache: Cache, scratch: Path) -> PaceResult:
@@ -67,8 +68,9 @@ def work_order(cell: PaceCell, suite: Suite, cut: Cut, cache: Cache, scratch: Pa
     raster, tile_spec, _ = locate_corpus(cache, suite.corpus)
     device = "cpu" if cell.stage == TILES else choose_device(spec.device).type
     n, batch = len(cut.tiles), 0
-    if cell.stage == TRAIN and entry is not None and entry.recipe is not None:
-        n, batch = spec.steps * entry.recipe.batch, entry.recipe.batch
+    recipe = entry.recipe if entry is not None and isinstance(entry.recipe, DinoRecipe) else None
+    if cell.stage == TRAIN and recipe is not None:
+        n, batch = spec.steps * recipe.batch, recipe.batch
     elif cell.stage != TILES:
         n, batch = spec.tiles, spec.batch
     loads_alone = cell.way == OURS or device == "cpu"
@@ -80,7 +82,7 @@ def work_order(cell: PaceCell, suite: Suite, cut: Cut, cache: Cache, scratch: Pa
         tiles=cut.folder,
         n=n,
         spec=BackboneSpec() if entry is None else entry.spec,
-        recipe=None if entry is None else entry.recipe,
+        recipe=recipe,
         batch=batch,
         workers=0 if loads_alone else spec.workers,
         device=device,

@@ -8,9 +8,9 @@ import numpy as np
 
 from bench.cells import Cell
 from bench.measuring.other_load import is_noisy
-from bench.results import OK, SKIPPED, BuildResult, PaceResult, Result, StageNote
+from bench.results import OK, SKIPPED, BuildResult, PaceResult, RegionResult, RerankResult, Result, StageNote
 from bench.scores.inference import median_time
-from bench.suite import SCENE, SINGLE, CorpusSpec, Suite
+from bench.suite import LANDMARKS, SCENE, SINGLE, CorpusSpec, Suite
 
 _UNITS = ((1e-6, 1e9, "ns"), (1e-3, 1e6, "us"), (1.0, 1e3, "ms"), (float("inf"), 1.0, "s"))
 
@@ -58,12 +58,23 @@ def result_words(result: Result) -> str:
         words = f"{result.n / median_time(result.times_s):.3g} tiles/s"
     elif isinstance(result, BuildResult):
         words = f"{seconds_words(median_time(result.build_s))}, {(result.size_bytes or 0) / 2**20:.1f} MiB"
+    elif isinstance(result, RegionResult):
+        precision = np.concatenate([*result.precision.values()]).mean()
+        words = f"{median_time(result.times_s) * 1e3:.3g} ms/query precision {precision:.3f}"
+    elif isinstance(result, RerankResult):
+        words = f"+{median_time(result.rerank_s) * 1e3:.3g} ms/query {_gain_words(result)}"
     else:
         each_s = median_time(result.times_s) / (1 if result.mode == SINGLE else result.q)
         words = f"{each_s * 1e3:.3g} ms/query recall {np.mean(result.recall_at_k):.3f}"
     if is_noisy(result.other_load_frac):
         words += f"  (noisy: other work took {result.other_load_frac:.0%} of the cores)"
     return words
+
+
+def _gain_words(result: RerankResult) -> str:
+    """Mean precision over all judged queries, before and after."""
+    before, after = (np.concatenate([*p.values()]).mean() for p in (result.precision_before, result.precision))
+    return f"precision {before:.3f} -> {after:.3f}"
 
 
 class Progress:
@@ -104,11 +115,16 @@ class Progress:
 def plan_lines(suite: Suite, cells: list[Cell], cache: Path, folder: Path) -> list[str]:
     """What is about to happen."""
     backbones = ", ".join(
-        entry.name + (f" (DINO, {entry.recipe.epochs} epochs)" if entry.recipe else "") for entry in suite.backbones
+        entry.name + (f" ({entry.method}, {entry.recipe.epochs} epochs)" if entry.recipe else "")
+        for entry in suite.backbones
     )
     engines = ", ".join(f"{grid.name} ({len(grid.builds)} x {len(grid.queries)})" for grid in suite.engines)
     spec = suite.throughput
     measured = [f"  engines    {engines} (builds x query settings)"] if suite.engines else []
+    reranks = ", ".join(f"{grid.name} ({len(grid.points)})" for grid in suite.reranks)
+    measured += [f"  re-ranked  by {reranks}"] if reranks else []
+    regions = ", ".join(f"{grid.name} ({len(grid.points)})" for grid in suite.regions)
+    measured += [f"  regions    {regions}"] if regions else []
     measured += [f"  rates      {', '.join(spec.stages)} by {', '.join(spec.ways)}"] if spec else []
     lines = [
         f"{suite.name}: {suite.about.title}" if suite.about.title else suite.name,
@@ -130,6 +146,6 @@ def _corpus_words(corpus: CorpusSpec) -> str:
     if corpus.is_vectors:
         sizes = f", n = {', '.join(f'{size:,}' for size in corpus.sizes)}" if corpus.sizes else ""
         return f"{corpus.source} (vectors{sizes})"
-    size = f"{corpus.scene_px} px, " if corpus.source == SCENE else ""
+    size = f"{corpus.scene_px} px, " if corpus.source in (SCENE, LANDMARKS) else ""
     stored = f" stored at {corpus.stored_px}" if corpus.stored_px else ""
     return f"{corpus.source} ({size}tiles of {corpus.tile_px} px{stored})"

@@ -156,6 +156,10 @@ class QueryResult(_Measured):
         answer_digests: For each process a CRC-32 of its answer to each timed query.
         precision: For each stratum, precision at its depth of each judged query, in the judgments' order.
         average_precision: The same, average precision at the stratum's depth.
+        vote_right: Whether most answers bear the query's label, of each query that labels judge, in the judgments'
+            order.
+        revisited: Where pairs are judged, scores of whole rankings by `bench.scores.revisited`, by their names, of each
+            judged query in the judgments' order.
         judged_times_s: Single mode: for each process the seconds of each judged query, in the judgments' order.
         judged_recall: Single mode: recall at k of each judged query, in the judgments' order.
         recall_by_exclusion: For each exclusion but ``"self"``, the recall of each timed query with the excluded tiles
@@ -199,6 +203,8 @@ class QueryResult(_Measured):
     answer_digests: list[list[int]] = dataclasses.field(default_factory=list)
     precision: dict[str, list[float]] = dataclasses.field(default_factory=dict)
     average_precision: dict[str, list[float | None]] = dataclasses.field(default_factory=dict)
+    vote_right: list[bool] = dataclasses.field(default_factory=list)
+    revisited: dict[str, list[float]] = dataclasses.field(default_factory=dict)
     judged_times_s: list[list[float]] = dataclasses.field(default_factory=list)
     judged_recall: list[float] = dataclasses.field(default_factory=list)
     recall_by_exclusion: dict[str, list[float | None]] = dataclasses.field(default_factory=dict)
@@ -274,11 +280,167 @@ class PaceResult(_Measured):
 
 
 @dataclasses.dataclass(frozen=True)
+class RerankResult(_Measured):
+    """One re-ranking cell: the judged queries, each searched and re-ranked alone, with corrected queries.
+
+    Attributes:
+        cell: The cell's id, unique in the run.
+        backbone: Name of the backbone's variant in the suite.
+        engine: Name of the engine's table in the suite.
+        kind: Kind of engine, a key of `ris_core.engines.ENGINES`.
+        params: Build parameters, defaults included.
+        query_params: Query parameters, defaults included.
+        rerank: Name of the re-ranker's table in the suite.
+        rerank_kind: Kind of re-ranker, a key of `ris_core.rerank.RERANKERS`.
+        rerank_params: Its parameters, defaults included.
+        threads: Threads that the engine, BLAS and OpenMP were given.
+        n: Tiles in the index.
+        d: Dimensions of a feature in the index' space.
+        q: Judged queries.
+        offline_s: For each process the seconds of the re-ranker's offline part, the index' build not counted.
+        size_bytes: Bytes of what that made, beside the index and the vectors.
+        search_s: For each process the seconds of the index' search of each query, in the judgments' order.
+        rerank_s: For each process the seconds of the re-ranking of each query.
+        precision: For each stratum, precision at its depth of each query after re-ranking, in the judgments' order.
+        average_precision: The same, average precision at the stratum's depth.
+        precision_before: The same of the very answers that were re-ranked.
+        average_precision_before: The same.
+        revisited: As in `QueryResult`, after re-ranking.
+        answer_digests: For each process a CRC-32 of its answer to each query.
+        other_load_fracs: For each process the share of the usable cores, in [0, 1], that other work took while the cell
+            was measured in it; None where that was too short to tell.
+        slow_build: Whether the index or the offline part is slow to build: measured in one process alone.
+        hits_file: Answers after re-ranking, as in `QueryResult`.
+        threads_seen: Pools that threadpoolctl found while measuring, and their threads.
+        status: ``"ok"``, ``"failed"`` or ``"skipped"``.
+        reason: Why it failed or was skipped, else empty.
+    """
+
+    RECORD: ClassVar[str] = "rerank"
+    PER_PROCESS = ("offline_s", "search_s", "rerank_s", "answer_digests", "other_load_fracs")
+
+    cell: str
+    backbone: str
+    engine: str
+    kind: str
+    params: dict[str, Any]
+    query_params: dict[str, Any]
+    rerank: str
+    rerank_kind: str
+    rerank_params: dict[str, Any]
+    threads: int
+    n: int = 0
+    d: int = 0
+    q: int = 0
+    offline_s: list[float] = dataclasses.field(default_factory=list)
+    size_bytes: int | None = None
+    search_s: list[list[float]] = dataclasses.field(default_factory=list)
+    rerank_s: list[list[float]] = dataclasses.field(default_factory=list)
+    precision: dict[str, list[float]] = dataclasses.field(default_factory=dict)
+    average_precision: dict[str, list[float | None]] = dataclasses.field(default_factory=dict)
+    precision_before: dict[str, list[float]] = dataclasses.field(default_factory=dict)
+    average_precision_before: dict[str, list[float | None]] = dataclasses.field(default_factory=dict)
+    revisited: dict[str, list[float]] = dataclasses.field(default_factory=dict)
+    answer_digests: list[list[int]] = dataclasses.field(default_factory=list)
+    other_load_fracs: list[float | None] = dataclasses.field(default_factory=list)
+    slow_build: bool = False
+    hits_file: str = ""
+    threads_seen: dict[str, int] = dataclasses.field(default_factory=dict)
+    status: str = OK
+    reason: str = ""
+
+    @property
+    def times_s(self) -> list[list[float]]:
+        """For each process the seconds of search and re-ranking together."""
+        return [
+            [sum(pair) for pair in zip(*both, strict=True)] for both in zip(self.search_s, self.rerank_s, strict=True)
+        ]
+
+
+@dataclasses.dataclass(frozen=True)
+class RegionResult(_Measured):
+    """One region cell: the judged queries, each asked by its whole picture and its regions, corrected, one by one.
+
+    Attributes:
+        cell: The cell's id, unique in the run.
+        backbone: Name of the backbone's variant in the suite.
+        engine: Name of the engine's table in the suite.
+        kind: Kind of engine, a key of `ris_core.engines.ENGINES`.
+        params: Build parameters, defaults included.
+        query_params: Query parameters, defaults included.
+        regions: Name of the regions' table in the suite; ``"whole"``: whole pictures alone.
+        source: Where they come from, a key of `ris_core.regions.params.SOURCES`.
+        region_params: Their parameters, defaults included.
+        threads: Threads that the engine, the backbone, BLAS and OpenMP were given.
+        n: Tiles in the index.
+        d: Dimensions of a feature in the index' space.
+        q: Judged queries.
+        crops: Number of regions of each query, in the judgments' order; so for all lists below.
+        find_s: Seconds that finding the regions of each query took, measured once a run.
+        describe_s: For each process the seconds of cutting and describing each query, its picture in memory.
+        search_s: For each process the seconds of the index' search of each query, all its vectors in one call.
+        merge_s: For each process the seconds of merging the answers to each query.
+        precision: For each stratum, precision of the merged ranking at its depth of each query.
+        average_precision: The same, average precision at the stratum's depth.
+        descriptor_bytes: Bytes of the corpus' features in the index' space.
+        answer_digests: For each process a CRC-32 of the merged ranking of each query.
+        other_load_fracs: For each process the share of the usable cores, in [0, 1], that other work took while the cell
+            was measured in it; None where that was too short to tell.
+        slow_build: Whether the index is slow to build: measured in one process alone.
+        hits_file: The merged rankings, as in `QueryResult`; distances are those to the whole picture.
+        crops_file: The first answers to each vector, relative to the run folder: an npz with query (v,), boxes (v, 4),
+            ids (v, per_crop) padded with -1, relevant bool; the first vector of a query is its whole picture.
+        threads_seen: Pools that threadpoolctl found while searching, and their threads.
+        status: ``"ok"``, ``"failed"`` or ``"skipped"``.
+        reason: Why it failed or was skipped, else empty.
+    """
+
+    RECORD: ClassVar[str] = "regions"
+    PER_PROCESS = ("describe_s", "search_s", "merge_s", "answer_digests", "other_load_fracs")
+
+    cell: str
+    backbone: str
+    engine: str
+    kind: str
+    params: dict[str, Any]
+    query_params: dict[str, Any]
+    regions: str
+    source: str
+    region_params: dict[str, Any]
+    threads: int
+    n: int = 0
+    d: int = 0
+    q: int = 0
+    crops: list[int] = dataclasses.field(default_factory=list)
+    find_s: list[float] = dataclasses.field(default_factory=list)
+    describe_s: list[list[float]] = dataclasses.field(default_factory=list)
+    search_s: list[list[float]] = dataclasses.field(default_factory=list)
+    merge_s: list[list[float]] = dataclasses.field(default_factory=list)
+    precision: dict[str, list[float]] = dataclasses.field(default_factory=dict)
+    average_precision: dict[str, list[float | None]] = dataclasses.field(default_factory=dict)
+    descriptor_bytes: int | None = None
+    answer_digests: list[list[int]] = dataclasses.field(default_factory=list)
+    other_load_fracs: list[float | None] = dataclasses.field(default_factory=list)
+    slow_build: bool = False
+    hits_file: str = ""
+    crops_file: str = ""
+    threads_seen: dict[str, int] = dataclasses.field(default_factory=dict)
+    status: str = OK
+    reason: str = ""
+
+    @property
+    def times_s(self) -> list[list[float]]:
+        """For each process the seconds of each query, from the picture in memory to the merged ranking."""
+        parts = zip(self.describe_s, self.search_s, self.merge_s, strict=True)
+        return [[sum(each) for each in zip(self.find_s, *process, strict=True)] for process in parts]
+
+
+@dataclasses.dataclass(frozen=True)
 class StageNote(_JsonRecord):
     """What one heavy stage made or reused.
 
     Attributes:
-        stage: ``"scene"``, ``"tiles"``, ``"checkpoint"``, ``"features"``, ``"space"`` or ``"truth"``.
+        stage: ``"scene"``, ``"tiles"``, ``"checkpoint"``, ``"features"``, ``"space"``, ``"truth"`` or ``"local"``.
         backbone: Name of the backbone's variant; empty for stages that all share.
         folder: The artifact's folder, absolute; on disk relative to the run's.
         key: The artifact's key.
@@ -351,7 +513,7 @@ class RunRecord(_JsonRecord):
         return [StageNote.from_json(stage, "run.json stages") for stage in self.stages]
 
 
-Result = BuildResult | QueryResult | PaceResult
+Result = BuildResult | QueryResult | PaceResult | RerankResult | RegionResult
 
 
 def cell_slug(cell: str) -> str:
@@ -385,7 +547,9 @@ def read_result(path: Path) -> Result:
         ArtifactError: If it is damaged or of another version.
     """
     content = _read_json(path)
-    classes: dict[str, type[Result]] = {"build": BuildResult, "query": QueryResult, "pace": PaceResult}
+    classes: dict[str, type[Result]] = {
+        record.RECORD: record for record in (BuildResult, QueryResult, PaceResult, RerankResult, RegionResult)
+    }
     record = content.get("record")
     if record not in classes:
         raise ArtifactError(f"{path}: record {record!r} is no kind of cell. Delete it and run again.")

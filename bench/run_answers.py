@@ -13,7 +13,7 @@ from bench.scores.answers import check_answers
 from bench.tables.names import EXACT
 from ris_core.engines import ENGINES
 from ris_core.errors import ArtifactError, SearchError
-from ris_core.records import PADDING_ID, Features
+from ris_core.records import PADDING_ID, Features, Hits
 from ris_core.space import Space
 
 NO_QUERY = -1  # in the place of a row of the judgments
@@ -31,6 +31,7 @@ class Answers:
         depths: (j,) int64: how many neighbours count for the query's precision; 0 for the same.
         ids: (j, k) int64 tile ids, nearest first, padded with -1.
         relevant: (j, k) bool.
+        distances: (j, k) float32 squared Euclidean distances in the backbone's space, infinite for padding.
         is_judged: (j,) bool: whether it is known who is relevant.
     """
 
@@ -41,6 +42,7 @@ class Answers:
     depths: np.ndarray
     ids: np.ndarray
     relevant: np.ndarray
+    distances: np.ndarray
     is_judged: np.ndarray
 
     @classmethod
@@ -60,6 +62,7 @@ class Answers:
                     np.broadcast_to(file["depth"], file["query_ids"].shape).astype(np.int64),
                     file["ids"].astype(np.int64),
                     file["relevant"].astype(bool),
+                    file["distances"].astype(np.float32),
                     np.ones(len(file["query_ids"]), bool),
                 )
         except (OSError, ValueError, KeyError) as error:
@@ -71,7 +74,7 @@ class Answers:
     def part(self, rows: Sequence[int] | np.ndarray, k: int, is_judged: bool) -> Self:
         """Those of some rows, cut to k."""
         fields = {name: getattr(self, name)[rows] for name in ("query_ids", "strata", "concepts", "depths")}
-        cut = {name: getattr(self, name)[rows, :k] for name in ("ids", "relevant")}
+        cut = {name: getattr(self, name)[rows, :k] for name in ("ids", "relevant", "distances")}
         return dataclasses.replace(self, **fields, **cut, is_judged=np.full(len(rows), is_judged))
 
     @property
@@ -115,11 +118,12 @@ def _find(run: FinishedRun, setting: Setting, tiles: np.ndarray, rows: np.ndarra
         if k <= kept.ids.shape[1]:
             return kept.part(rows, k, run.judgments.is_decided)
     different, places = np.unique(tiles, return_inverse=True)
-    return _judged(run, setting.words, (tiles, rows), _ask(run, setting, different, k)[places])
+    hits = _ask(run, setting, different, k)
+    return _judged(run, setting.words, (tiles, rows), Hits(hits.ids[places], hits.distances[places]))
 
 
-def _ask(run: FinishedRun, setting: Setting, query_ids: np.ndarray, k: int) -> np.ndarray:
-    """(j, k) ids that an index, built anew, answers."""
+def _ask(run: FinishedRun, setting: Setting, query_ids: np.ndarray, k: int) -> Hits:
+    """The k answers of an index, built anew, to each query."""
     places = run.places(query_ids.tolist())
     base = _searched(run, setting.backbone)
     if not 1 <= k < len(base):
@@ -130,11 +134,11 @@ def _ask(run: FinishedRun, setting: Setting, query_ids: np.ndarray, k: int) -> n
     own = [next(iter(np.flatnonzero(base.ids == tile)), PADDING_ID) for tile in query_ids]
     asked = Asked(np.array(own, np.int64), vectors.values, corrected)
     if setting.kind == EXACT:
-        return exact_neighbours(base, asked, k).ids
+        return exact_neighbours(base, asked, k)
     kind = ENGINES[setting.kind]
     engine = kind.build(np.ascontiguousarray(base.values), kind.build_params(**setting.params), 1)
     rows, _ = engine.search(corrected, k + 1, kind.query_params(**setting.query_params), 1)
-    return check_answers(rows, base, corrected, asked.rows, k).hits.ids
+    return check_answers(rows, base, corrected, asked.rows, k).hits
 
 
 def _searched(run: FinishedRun, backbone: str) -> Features:
@@ -142,9 +146,9 @@ def _searched(run: FinishedRun, backbone: str) -> Features:
     return Features.open(run.artifact("space", backbone))
 
 
-def _judged(run: FinishedRun, name: str, asked: tuple[np.ndarray, np.ndarray], ids: np.ndarray) -> Answers:
+def _judged(run: FinishedRun, name: str, asked: tuple[np.ndarray, np.ndarray], hits: Hits) -> Answers:
     """Answers to tiles, with what the judgments say of those that are queries by their rows."""
-    (tiles, rows), n = asked, len(ids)
+    (tiles, rows), ids, n = asked, hits.ids, len(hits.ids)
     strata, concepts, depths = [""] * n, [""] * n, np.zeros(n, np.int64)
     relevant, is_judged = np.zeros(ids.shape, bool), np.zeros(n, bool)
     if run.judgments is not None and (rows != NO_QUERY).any():
@@ -154,4 +158,4 @@ def _judged(run: FinishedRun, name: str, asked: tuple[np.ndarray, np.ndarray], i
             strata[place], concepts[place], depths[place] = query["stratum"], query["concept"], query["depth"]
             is_judged[place] = run.judgments.is_decided
             relevant[place] = np.isin(ids[place], searched[run.judgments.relevant[rows[place]]])
-    return Answers(name, tiles, np.array(strata), np.array(concepts), depths, ids, relevant, is_judged)
+    return Answers(name, tiles, np.array(strata), np.array(concepts), depths, ids, relevant, hits.distances, is_judged)

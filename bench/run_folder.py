@@ -7,7 +7,7 @@ from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
-from bench.cells import BuildCell, Cell, PaceCell
+from bench.cells import BuildCell, Cell, PaceCell, RegionCell, RerankCell
 from bench.machine import compare_machines
 from bench.results import (
     CELLS,
@@ -17,6 +17,8 @@ from bench.results import (
     BuildResult,
     PaceResult,
     QueryResult,
+    RegionResult,
+    RerankResult,
     Result,
     RunRecord,
     cell_slug,
@@ -178,6 +180,11 @@ def bare_result(cell: Cell, suite: Suite, status: str = FAILED, reason: str = ""
     }
     if isinstance(cell, BuildCell):
         return BuildResult(**shared)
+    if isinstance(cell, RegionCell):
+        return RegionResult(**shared, **cell.named(), query_params=cell.query.as_dict())
+    if isinstance(cell, RerankCell):
+        shared |= {"rerank": cell.name, "rerank_kind": cell.kind, "rerank_params": cell.point.as_dict()}
+        return RerankResult(**shared, query_params=cell.query.as_dict())
     return QueryResult(**shared, query_params=cell.query.as_dict(), space=cell.space, mode=cell.mode, k=suite.queries.k)
 
 

@@ -6,12 +6,14 @@ from functools import cached_property
 from typing import Any
 
 import numpy as np
+import pandas as pd
 
 from bench.base import Asked, Base, exact_neighbours
-from bench.judging.judgments import Judgments
+from bench.judging.judgments import LABEL, Judgments
 from bench.scores.answers import check_answers
 from bench.scores.exclusion import excluded_rows, extra_depth, precision_without, recall_without
 from bench.scores.score import average_precision, id_recall_at_k, precision_at_k, recall_at_k
+from bench.scores.vote import NO_VOTE, majority_vote
 from bench.suite import SELF, Suite
 from ris_core.records import Hits, Tiles
 
@@ -57,20 +59,27 @@ class Scorer:
     @property
     def depth(self) -> int:
         """Answers to ask for: k, and the query's own tile where it is in the index."""
-        return self.k + int((self.base.timed.rows >= 0).any())
+        return self.k + _own(self.base.timed)
 
     @cached_property
     def judged(self) -> Asked | None:
         """The judged queries' vectors; None where there are none."""
         if self.judgments is None or not len(self.judgments):
             return None
-        return self.base.of_rows(self.judgments.queries["row"].to_numpy(np.int64))
+        return self.base.asked_by(self.judgments.queries["query_id"].to_numpy(np.int64))
 
     @cached_property
     def judged_depth(self) -> int:
-        """Answers that judging needs, the query's own tile included."""
+        """Answers that judging needs, the query's own tile and those that are ignored included."""
         assert self.judgments is not None
-        return int(self.judgments.queries["depth"].max()) + 1
+        ignored = self.judgments.ignored
+        most_ignored = 0 if ignored is None else int(ignored.sum(axis=1).max())
+        return int(self.judgments.queries["depth"].max()) + most_ignored + _own(self.judged)
+
+    @property
+    def judged_recall_depth(self) -> int:
+        """Answers to a judged query that recall at k needs: `depth`, for queries of which others may be indexed."""
+        return self.k + _own(self.judged)
 
     @cached_property
     def judged_truth(self) -> Hits:
@@ -119,7 +128,7 @@ class Scorer:
     def judge(self, rows: np.ndarray) -> tuple[dict[str, Any], Hits, np.ndarray]:
         """Precision of the judged queries by stratum, none while undecided; their hits and which are relevant."""
         assert self.judgments is not None
-        hits = self._judged_hits(rows, self.judged_depth - 1)
+        hits = self._judged_hits(rows, int(self.judgments.queries["depth"].max()))
         relevant = self.judgments.relevance_of(hits, self.base.corrected.ids)
         if not self.judgments.is_decided:
             return {}, hits, relevant
@@ -131,6 +140,19 @@ class Scorer:
             found = average_precision(part, right, totals[places], depth)
             mean_precision[stratum] = [_known(value) for value in found]
         return {"precision": precision, "average_precision": mean_precision}, hits, relevant
+
+    def votes(self, hits: Hits) -> dict[str, list[bool]]:
+        """Whether the label that most answers bear is the query's, of the queries that labels judge; empty for none."""
+        assert self.judgments is not None
+        queries = self.judgments.queries
+        places = np.flatnonzero(queries["stratum"] == LABEL)
+        if not len(places) or self.tiles.labels is None:
+            return {}
+        names, codes = np.unique(self.tiles.labels, return_inverse=True)
+        rows = pd.Index(self.base.corrected.ids).get_indexer(hits.ids[places].ravel())
+        voted = majority_vote(np.where(rows >= 0, codes[rows], NO_VOTE).reshape(len(places), -1))
+        right = (voted != NO_VOTE) & (names[voted] == queries["concept"].to_numpy(str)[places])
+        return {"vote_right": right.tolist()}
 
     def score_without(self, how: str, timed: np.ndarray, judged: np.ndarray | None) -> tuple[list[Any], dict[str, Any]]:
         """Recall of the timed queries, and precision of the judged ones, with an exclusion's tiles left out.
@@ -145,7 +167,7 @@ class Scorer:
         recall = recall_without(hits, excluded.truth, excluded.timed, self.k, self._own_ids(base.timed))
         precision: dict[str, list[float]] = {}
         if judged is not None and self.judgments is not None and self.judgments.is_decided:
-            found = self._judged_hits(judged, judged.shape[1] - 1)
+            found = self._judged_hits(judged, judged.shape[1] - _own(self.judged))
             relevant = self.judgments.relevance_of(found, base.corrected.ids)
             for stratum, depth, places in self._strata():
                 ids = [excluded.judged[place] for place in places]
@@ -153,8 +175,13 @@ class Scorer:
         return [_known(value) for value in recall], precision
 
     def _judged_hits(self, rows: np.ndarray, depth: int) -> Hits:
+        """So many answers to each judged query, its own tile and those that are ignored left out."""
         assert self.judged is not None
-        return check_answers(rows, self.base.corrected, self.judged.corrected, self.judged.rows, depth).hits
+        assert self.judgments is not None
+        most = rows.shape[1] - _own(self.judged)
+        hits = check_answers(rows, self.base.corrected, self.judged.corrected, self.judged.rows, most).hits
+        hits = self.judgments.counted(hits, self.base.corrected.ids)
+        return Hits(hits.ids[:, :depth], hits.distances[:, :depth])
 
     def _strata(self) -> list[tuple[str, int, np.ndarray]]:
         """Each stratum with its depth and the places of its queries; all queries of a stratum have one depth."""
@@ -166,6 +193,11 @@ class Scorer:
 
     def _own_ids(self, asked: Asked) -> np.ndarray:
         return np.where(asked.rows >= 0, self.base.corrected.ids[asked.rows], -1)
+
+
+def _own(asked: Asked | None) -> int:
+    """1 where a query's own tile may be among its answers, else 0."""
+    return int(asked is not None and (asked.rows >= 0).any())
 
 
 def _part(hits: Hits, places: np.ndarray) -> Hits:

@@ -11,13 +11,20 @@ from typing import Any
 
 import numpy as np
 
-from bench.base import Base, Cut, draw_query_rows, without_pixels
-from bench.cells import BuildCell, Cell, PaceCell, QueryCell
+from bench.base import Base, Cut, without_pixels
+from bench.cells import BuildCell, Cell, PaceCell, QueryCell, RegionCell, RerankCell
+from bench.held_out import part_rows
 from bench.hygiene import examine_features, examine_tiles
 from bench.judging.judge import Judgments, judge_tiles, main_labels
+from bench.judging.judgments import HARD
+from bench.local_stage import needed_local, prepare_local
 from bench.measure import Measurer
+from bench.object_boxes import write_object_boxes
 from bench.pacing import measure_pace
 from bench.query_facts import query_facts
+from bench.region_finding import QueryPictures, RegionFinder
+from bench.region_queries import Describer, measure_regions
+from bench.reranking import measure_rerank
 from bench.results import (
     FAILED,
     HITS,
@@ -25,6 +32,8 @@ from bench.results import (
     BuildResult,
     PaceResult,
     QueryResult,
+    RegionResult,
+    RerankResult,
     Result,
     StageNote,
     cell_slug,
@@ -36,13 +45,14 @@ from bench.results import (
 from bench.run_folder import bare_result, mark_ended, now, update_run
 from bench.scores.exclusion import excluded_rows
 from bench.scoring import Scorer
-from bench.stages import KNN, Cache, prepare_base, prepare_tiles
+from bench.stages import KNN, Cache, locate_corpus, prepare_base, prepare_checkpoint, prepare_tiles
 from bench.suite import SELF, Suite
 from bench.suite_faults import corpus_faults, feature_widths
-from bench.tables.run_tables import ANSWERS, JUDGMENTS, LOGS, QUERIES
+from bench.tables.run_tables import ANSWERS, JUDGMENTS, LOGS, QUERIES, REGIONS
+from bench.training import label_faults
 from ris_core.artifacts import disk_error, written_whole
 from ris_core.errors import CorpusError, SuiteError
-from ris_core.records import Hits, Tiles
+from ris_core.records import Hits
 
 _MAXRSS_BYTES = 1 if sys.platform == "darwin" else 1024  # Linux counts kibibytes
 
@@ -66,7 +76,7 @@ class Session:
     cache_root: Path
     tell_stage: Callable[[StageNote], None]
     progress: bool = False
-    _noted: set[tuple[str, str]] = dataclasses.field(default_factory=set, init=False)
+    _noted: set[tuple[str, str, str]] = dataclasses.field(default_factory=set, init=False)
 
     @cached_property
     def cache(self) -> Cache:
@@ -79,10 +89,10 @@ class Session:
         return Measurer(self.suite.measure)
 
     def _note(self, note: StageNote) -> None:
-        if (note.stage, note.backbone) in self._noted:
+        if _identity(note) in self._noted:
             return  # a later pass comes by again: what the first one made stays told
-        self._noted.add((note.stage, note.backbone))
-        known = [s for s in read_run(self.folder).stages if (s["stage"], s["backbone"]) != (note.stage, note.backbone)]
+        self._noted.add(_identity(note))
+        known = [s.to_json() for s in read_run(self.folder).stage_notes if _identity(s) != _identity(note)]
         update_run(self.folder, stages=[*known, note.to_json()])
         if note.stage == "checkpoint":
             self._copy(Path(note.folder) / "log.txt", LOGS, note.backbone)
@@ -108,15 +118,24 @@ class Session:
         """
         cut = prepare_tiles(self.cache, self.suite.corpus)
         indexed, trained = len(cut.base_rows), len(cut.train_rows)
-        faults = corpus_faults(self.suite, indexed, trained, feature_widths(self.suite, []))
+        asked = len(cut.asked_rows) or None
+        faults = corpus_faults(self.suite, indexed, trained, feature_widths(self.suite, []), asked)
         self._judged = None
         try:
             if self.suite.engines:
                 if not cut.sizes:  # a smaller corpus has fewer relevant tiles: precision would follow the size
-                    self._judged = judge_tiles(without_pixels(cut.tiles, cut.base_rows), self.suite.judge)
+                    searched, held_out = (without_pixels(cut.tiles, rows) for rows in (cut.base_rows, cut.asked_rows))
+                    self._judged = judge_tiles(searched, self.suite.judge, held_out if asked else None, cut.truth)
                 self._check_exclusions(cut)
+                asking = {"rerank": self.suite.reranks, "regions": self.suite.regions}
+                for section in (name for name, grids in asking.items() if grids):
+                    if self._judged is None or not self._judged.is_decided:
+                        faults.append(
+                            f"{self.suite.path}: [{section}] needs judged queries, and there are none. Remove it."
+                        )
         except CorpusError as error:
             faults.append(f"{self.suite.path}: {error}")
+        faults += [] if faults else label_faults(self.suite, cut)
         if faults:
             shown = "\n".join(f"  {fault.removeprefix(f'{self.suite.path}: ')}" for fault in faults)
             raise SuiteError(f"{self.suite.path} does not fit its corpus of {len(cut.tiles)} tiles:\n{shown}")
@@ -126,6 +145,8 @@ class Session:
             "tiles": len(cut.tiles),
             "trained": trained,
             "indexed": indexed,
+            **({"held_out": asked} if asked else {}),
+            **({"distractors": distractors} if (distractors := len(part_rows(cut.tiles)[2])) else {}),
         }
         update_run(self.folder, corpus=corpus)
         with written_whole(self.folder / "indexed_ids.npy") as unfinished:
@@ -145,7 +166,7 @@ class Session:
 
     def _examine_tiles(self, cut: Cut) -> list[dict[str, Any]]:
         queries = self.suite.queries
-        rows = cut.base_rows[draw_query_rows(len(cut.base_rows), queries.count, queries.seed)]
+        rows = cut.timed_rows(queries.count, queries.seed)
         return examine_tiles(cut.tiles, rows, self.suite.corpus.tile_px, queries.block_px)
 
     @property
@@ -158,17 +179,17 @@ class Session:
         """The features of one backbone, trained first where the suite says so, and what is known of their queries."""
         entry, suite = self.suite.backbone(backbone), self.suite
         cut = self.cut.of_size(entry.size)
-        base = prepare_base(self.cache, entry, cut, suite.space, suite.queries, suite.judge.knn_every)
+        base = prepare_base(self.cache, entry, cut, suite.queries, suite.judge.knn_every)
         tiles = without_pixels(cut.tiles, cut.base_rows)
         path = self.folder / QUERIES / f"{backbone}.parquet"
         if not path.is_file():
-            self._examine(base, tiles, path)
+            self._examine(base, path)
         return Scorer(suite, base, tiles, self.judgments)
 
-    def _examine(self, base: Base, tiles: Tiles, path: Path) -> None:
+    def _examine(self, base: Base, path: Path) -> None:
         """Note what is wrong with a backbone's vectors, and write what is known of its queries: last, and whole."""
         k = self.suite.queries.k
-        facts = query_facts(base, k, main_labels(tiles), self.judgments)
+        facts = query_facts(base, k, main_labels(self.cut.tiles), self.judgments)
         self._note_hygiene(base.name, lambda: examine_features(base, facts, k))
         with written_whole(path) as unfinished:
             facts.to_parquet(unfinished, index=False)
@@ -198,6 +219,58 @@ class Session:
             result = dataclasses.replace(result, hits_file=self._write_hits(cell, judged.hits, judged.relevant))
         self.keep(cell, result if before is None else before.joined(result))
         return result
+
+    def measure_rerank(self, cell: RerankCell, scorer: Scorer) -> RerankResult:
+        """Measure a re-ranking cell in one more process, put its row and its answers on disk; what was measured."""
+        self.measurer.close()  # an index that is kept would take memory beside the one that is built now
+        before = self.measured(cell)
+        pixels = self.cut.folder / "pixels.npy"
+        local = self._local(cell)
+        result, judged = measure_rerank(cell, scorer, self.suite.measure, pixels if pixels.is_file() else None, local)
+        if before is None:
+            result = dataclasses.replace(result, hits_file=self._write_hits(cell, judged.hits, judged.relevant))
+        self.keep(cell, result if before is None else before.joined(result))
+        return result
+
+    def _local(self, cell: RerankCell) -> Path | None:
+        """Folder of the local descriptors that a re-ranking cell needs; None where it needs none."""
+        wanted, entry = needed_local(cell), self.suite.backbone(cell.index.backbone)
+        if wanted is None:
+            return None
+        return prepare_local(self.cache, entry, self.cut, wanted, self.suite.judge.knn_every)
+
+    def measure_regions(self, cell: RegionCell, scorer: Scorer) -> RegionResult:
+        """Measure a region cell in one more process, put its row and its answers on disk; what was measured."""
+        self.measurer.close()  # an index that is kept would take memory beside the one that is built now
+        before, entry = self.measured(cell), self.suite.backbone(cell.index.backbone)
+        spec, _ = prepare_checkpoint(self.cache, entry, self.cut, self.suite.judge.knn_every)
+        describer = Describer(entry, spec, self.region_finder)
+        result, judged, crops = measure_regions(cell, scorer, self.suite.measure, describer)
+        if before is None:
+            crops_file = f"{REGIONS}/{cell_slug(cell.id)}.npz"
+            crops.save(self.folder / crops_file)
+            hits_file = self._write_hits(cell, judged.hits, judged.relevant)
+            result = dataclasses.replace(result, hits_file=hits_file, crops_file=crops_file)
+        self.keep(cell, result if before is None else before.joined(result))
+        return result
+
+    @cached_property
+    def region_finder(self) -> RegionFinder:
+        """Who finds the regions of the judged queries."""
+        assert self.judgments is not None
+        source, spec, _ = locate_corpus(self.cache, self.suite.corpus)
+        tiles, queries = self.cut.tiles, self.judgments.queries
+        order = np.argsort(tiles.ids, kind="stable")
+        rows = order[np.searchsorted(tiles.ids, queries["query_id"].to_numpy(np.int64), sorter=order)]
+
+        def write_objects() -> Path:
+            path = self.folder / REGIONS / "objects.csv"
+            path.parent.mkdir(exist_ok=True)
+            write_object_boxes(path, Path(spec.classes), tiles, queries, spec.size_px)
+            return path
+
+        is_hard = (queries["stratum"] == HARD).to_numpy()
+        return RegionFinder(QueryPictures(source, spec, tiles, rows, is_hard), write_objects)
 
     def measure_pace(self, cell: PaceCell) -> PaceResult:
         """Measure a throughput cell in one more process and put its row on disk; what that process measured."""
@@ -235,7 +308,7 @@ class Session:
         peak_bytes = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss * _MAXRSS_BYTES
         update_run(self.folder, status=status, finished=now(), peak_bytes=peak_bytes)
 
-    def _write_hits(self, cell: QueryCell, hits: Hits, relevant: np.ndarray) -> str:
+    def _write_hits(self, cell: QueryCell | RerankCell | RegionCell, hits: Hits, relevant: np.ndarray) -> str:
         assert self.judgments is not None
         queries = self.judgments.queries
         path = self.folder / HITS / f"{cell_slug(cell.id)}.npz"
@@ -251,3 +324,8 @@ class Session:
                 relevant=relevant,
             )
         return f"{HITS}/{path.name}"
+
+
+def _identity(note: StageNote) -> tuple[str, str, str]:
+    """What is told of once a run: a stage of a backbone, which may have local descriptors of several kinds."""
+    return note.stage, note.backbone, note.key if note.stage == "local" else ""

@@ -3,6 +3,8 @@
     scene -> tiles -> checkpoint -> features -> space -> truth
     vectors ---------------------->
 
+and, where a re-ranker needs it, checkpoint -> local (`bench.local_stage`).
+
 Each function tells its caller, by a `StageNote`, what it made or reused. Raise a stage's version whenever its code
 changes what it makes, so that no run reuses what older code left.
 """
@@ -17,6 +19,7 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
+import pandas as pd
 
 from bench.base import (
     Asked,
@@ -29,10 +32,12 @@ from bench.base import (
     split_rows,
 )
 from bench.extraction import extract_timed
+from bench.held_out import mark_queries, part_rows
 from bench.knn_probe import KnnProbe, knn_scores, split_for_knn
 from bench.results import StageNote
 from bench.scores.exclusion import block_codes
-from bench.suite import SCENE, SYNTHETIC, BackboneEntry, CorpusSpec, QuerySpec, SpaceSpec
+from bench.suite import LANDMARKS, SCENE, SYNTHETIC, BackboneEntry, CorpusSpec, QuerySpec, SpaceSpec
+from bench.training import train_backbone
 from bench.vector_corpus import (
     comparable_neighbours,
     copy_vectors,
@@ -41,19 +46,36 @@ from bench.vector_corpus import (
     vector_key,
     vector_table,
 )
+from bench.whitening import fit_suite_space, refuse_unlabelled, space_parameters
+from fixtures.landmarks import GROUND_TRUTH, make_landmarks
 from fixtures.scene import make_scene
 from fixtures.vectors import BASE_FILE, make_vectors
 from ris_core.artifacts import file_digest, make_once, read_manifest
 from ris_core.backbone import COLOUR, PRETRAINED, RANDOM, BackboneSpec, build_backbone
 from ris_core.errors import CorpusError
+from ris_core.preprocess import WHOLE
 from ris_core.records import PADDING_ID, Features, Hits, Tiles
-from ris_core.space import Space, fit_space
+from ris_core.space import Space
 from ris_core.tiles import corpus_fingerprint, cut_tiles
-from ris_core.train import train_dino
+from ris_core.tiling.ground_truth import read_ground_truth
+from ris_core.tiling.image_folder import list_images
+from ris_core.tiling.image_shards import join_shards, shard_fingerprint
+from ris_core.tiling.tile_spec import TileSpec
 from ris_core.training_options import DEFAULT_OPTIONS, TrainOptions
 from ris_core.vector_files import read_vectors
+from ris_core.whole_images import boxes_of
 
-VERSIONS = {"scene": 1, "vectors": 1, "tiles": 1, "checkpoint": 2, "features": 3, "space": 4, "truth": 2}
+VERSIONS = {
+    "scene": 1,
+    "landmarks": 1,
+    "vectors": 1,
+    "tiles": 1,
+    "checkpoint": 2,
+    "features": 3,
+    "space": 4,
+    "truth": 2,
+    "local": 1,
+}
 KNN = "knn.csv"  # in the artifact of a space: what k-NN predicts of each tile that is asked
 _SPARE_TRUTH = 10  # neighbours beyond k that the truth keeps, so that ties at rank k can be seen
 
@@ -105,6 +127,11 @@ def prepare_tiles(cache: Cache, corpus: CorpusSpec) -> Cut:
     for name in ("labels", "classes"):
         path = getattr(spec, name)
         parameters[name] = None if path is None or corpus.source == SCENE else file_digest(path)
+    del parameters["ground_truth"], parameters["distractors"]  # these enter the key where they are: others keep theirs
+    if spec.ground_truth is not None:
+        parameters["ground_truth"] = file_digest(spec.ground_truth)
+    if spec.distractors:
+        parameters["distractors"] = [[path.name, shard_fingerprint(path)] for path in spec.distractors]
 
     def make(folder: Path) -> Mapping[str, Any]:
         start = time.perf_counter()
@@ -113,17 +140,23 @@ def prepare_tiles(cache: Cache, corpus: CorpusSpec) -> Cut:
         return {"n": len(tiles), "size_px": tiles.size_px, "tiles_per_s": len(tiles) / seconds}
 
     note = cache.make("tiles", "", parameters, [source_key], make)
-    tiles = Tiles.open(Path(note.folder))
+    tiles = mark_queries(Tiles.open(Path(note.folder)), corpus)
+    asked, others, distractors = part_rows(tiles)
     blocks = None
     if corpus.train_frac and corpus.split_block_px is not None:
-        blocks = block_codes(tiles, corpus.tile_px, corpus.split_block_px)
-    train_rows, base_rows = split_rows(len(tiles), corpus.train_frac, corpus.seed, blocks)
+        blocks = block_codes(tiles, corpus.tile_px, corpus.split_block_px)[others]
+    train_rows, base_rows = (others[rows] for rows in split_rows(len(others), corpus.train_frac, corpus.seed, blocks))
+    base_rows = np.append(base_rows, distractors)
     if not len(train_rows) or not len(base_rows):
         raise CorpusError(
-            f"{corpus.source}: {len(tiles)} tiles leave {len(train_rows)} to train on and {len(base_rows)} to search "
+            f"{corpus.source}: {len(others)} tiles leave {len(train_rows)} to train on and {len(base_rows)} to search "
             f"with train_frac = {corpus.train_frac}. Cut smaller tiles, or take a larger corpus."
         )
-    return Cut(tiles, note.key, train_rows, base_rows, folder=Path(note.folder))
+    truth = None if spec.ground_truth is None else read_ground_truth(spec.ground_truth)
+    images = join_shards(list_images(source), spec.distractors) if spec.distractors else source
+    return Cut(
+        tiles, note.key, train_rows, base_rows, folder=Path(note.folder), source=images, truth=truth, asked_rows=asked
+    )
 
 
 def _take_vectors(cache: Cache, corpus: CorpusSpec) -> Cut:
@@ -149,7 +182,7 @@ def _take_vectors(cache: Cache, corpus: CorpusSpec) -> Cut:
 def locate_corpus(cache: Cache, corpus: CorpusSpec) -> tuple[Path, Any, str]:
     """Path of the corpus, its tile spec, and a key of its content; the scene is made on the way."""
     spec = corpus.tile_spec()
-    if corpus.source != SCENE:
+    if corpus.source not in (SCENE, LANDMARKS):
         return Path(corpus.source), spec, corpus_fingerprint(Path(corpus.source))
 
     def make(folder: Path) -> Mapping[str, Any]:
@@ -158,8 +191,24 @@ def locate_corpus(cache: Cache, corpus: CorpusSpec) -> tuple[Path, Any, str]:
 
     note = cache.make("scene", "", {"scene_px": corpus.scene_px, "scene_seed": corpus.scene_seed}, [], make)
     folder = Path(note.folder)
+    if corpus.source == LANDMARKS:
+        return _take_landmarks(cache, corpus, note)
     classes = spec.classes if spec.classes is not None else folder / "classes.tif"
     return folder / "ortho.tif", dataclasses.replace(spec, classes=classes), note.key
+
+
+def _take_landmarks(cache: Cache, corpus: CorpusSpec, scene: StageNote) -> tuple[Path, TileSpec, str]:
+    """Pictures of the scene with their ground truth, as `locate_corpus` returns a corpus."""
+
+    def make(folder: Path) -> Mapping[str, Any]:
+        try:
+            return make_landmarks(folder, Path(scene.folder), corpus.tile_px, seed=corpus.seed)
+        except ValueError as error:
+            raise CorpusError(f"{error} Raise corpus.scene_px, or lower corpus.tile_px.") from error
+
+    note = cache.make("landmarks", "", {"picture_px": corpus.tile_px, "seed": corpus.seed}, [scene.key], make)
+    folder = Path(note.folder)
+    return folder, dataclasses.replace(corpus.tile_spec(), ground_truth=folder / GROUND_TRUTH), note.key
 
 
 def prepare_checkpoint(
@@ -177,18 +226,19 @@ def prepare_checkpoint(
     weights = spec.weights if spec.weights in (RANDOM, PRETRAINED) else file_digest(Path(spec.weights))
     if recipe is None:
         return spec, weights
-    split = {"train_rows": _digest(cut.train_rows)}
+    spec = spec.as_trained()
+    split = {"train_rows": digest(cut.train_rows)}
     knn = split_for_knn(cut) if knn_every else None
     probe = None if knn is None else KnnProbe(cut.tiles, knn)
     probing = {"knn_every": 0 if probe is None else knn_every}
-    parameters = {**_spec_parameters(spec), "recipe": dataclasses.asdict(recipe), **split, **probing}
+    parameters = {**spec_parameters(spec), "recipe": dataclasses.asdict(recipe), **split, **probing}
     options = dataclasses.replace(options, progress=cache.progress, probe=probe, probe_every=max(1, knn_every))
 
     def train(folder: Path) -> None:
-        train_dino(cut.tiles, spec, recipe, folder, rows=cut.train_rows, options=options)
+        train_backbone(dataclasses.replace(entry, spec=spec), cut, folder, options)
 
     def make(folder: Path) -> Mapping[str, Any]:
-        before = {} if probe is None else probe(build_backbone(spec))
+        before = {} if probe is None else probe(build_backbone(spec, to_train=True))
         start = time.perf_counter()
         train(ranks.agree(folder))
         log = [json.loads(line) for line in (folder / "log.txt").read_text(encoding="utf-8").splitlines()]
@@ -205,7 +255,7 @@ def prepare_checkpoint(
     note = cache.make("checkpoint", entry.name, parameters, [cut.key, weights], make)  # others wait for the first one
     if ranks.is_first and note.reused:
         ranks.agree(None)
-    return dataclasses.replace(spec, weights=str(Path(note.folder) / "model.safetensors")), note.key
+    return dataclasses.replace(entry.spec, weights=str(Path(note.folder) / "model.safetensors")), note.key
 
 
 def prepare_features(cache: Cache, entry: BackboneEntry, cut: Cut, knn_every: int = 0) -> tuple[Features, StageNote]:
@@ -217,35 +267,32 @@ def prepare_features(cache: Cache, entry: BackboneEntry, cut: Cut, knn_every: in
         )
         return Features.open(Path(note.folder)), note
     spec, weights_key = prepare_checkpoint(cache, entry, cut, knn_every)
+    source = cut.source if spec.preprocess == WHOLE else None
 
     def make(folder: Path) -> Mapping[str, Any]:
-        return extract_timed(cut.tiles, spec, folder, entry.extract, cache.progress)
+        return extract_timed(cut.tiles, spec, folder, entry.extract, cache.progress, source)
 
-    parameters = {**_spec_parameters(entry.spec), "extract": dataclasses.asdict(entry.extract)}  # rates depend on it
+    parameters = {**spec_parameters(entry.spec), "extract": dataclasses.asdict(entry.extract)}  # rates depend on it
+    if source is not None:
+        parameters["boxes"] = hashlib.sha256(boxes_of(cut.tiles.table).tobytes()).hexdigest()
     note = cache.make("features", entry.name, parameters, [cut.key, weights_key], make)
     return Features.open(Path(note.folder)), note
 
 
-def _spec_parameters(spec: BackboneSpec) -> dict[str, Any]:
+def spec_parameters(spec: BackboneSpec) -> dict[str, Any]:
     """What shapes a network besides its weights: a path of weights is no identity, their digest is a parent."""
-    seed = spec.seed if spec.weights == RANDOM and spec.model != COLOUR else 0
-    return {
-        "model": spec.model,
-        "arch": dict(spec.arch),
-        "seed": seed,
-        "preprocess": spec.preprocess,
-        "pool": spec.pool,
-    }
+    parameters = {key: value for key, value in spec.named().items() if key != "weights"}
+    draws = (spec.weights == RANDOM and spec.model != COLOUR) or spec.bottleneck is not None or spec.soa
+    return {**parameters, "seed": spec.seed if draws else 0}
 
 
-def prepare_base(
-    cache: Cache, entry: BackboneEntry, cut: Cut, space: SpaceSpec, queries: QuerySpec, knn_every: int = 0
-) -> Base:
+def prepare_base(cache: Cache, entry: BackboneEntry, cut: Cut, queries: QuerySpec, knn_every: int = 0) -> Base:
     """One backbone's features of the searched tiles, raw and corrected, with the exact neighbours of the queries."""
+    refuse_unlabelled(cut, entry)
     features, made = prepare_features(cache, entry, cut, knn_every)
-    if cut.vectors is not None and space.normalize and not space.center:
+    if cut.vectors is not None and entry.space.normalize and not entry.space.center:
         refuse_zeros(cut.vectors, made.notes["zero_vectors"])
-    fitted, corrected, spaced = prepare_space(cache, entry.name, features, cut, space, made.key)
+    fitted, corrected, spaced = prepare_space(cache, entry.name, features, cut, entry.space, made.key)
     timed = _timed(cut, features, corrected, fitted, queries)
     truth = prepare_truth(cache, entry.name, corrected, timed, queries, spaced.key)
     folders = Path(made.folder), Path(spaced.folder)
@@ -256,9 +303,11 @@ def _timed(cut: Cut, raw: Features, corrected: Features, fitted: Space, queries:
     """The timed queries, drawn by seed: among those that the corpus holds out, else among the searched tiles."""
     held_out = None if cut.vectors is None else cut.vectors.queries
     if cut.vectors is None or held_out is None:
-        drawn = cut.common_rows[draw_query_rows(len(cut.common_rows), queries.count, queries.seed)]
-        rows = np.searchsorted(cut.base_rows, drawn)
-        return Asked(rows, raw.values[drawn], corrected.values[rows])
+        drawn = cut.timed_rows(queries.count, queries.seed)
+        rows = pd.Index(cut.base_rows).get_indexer(drawn)
+        asked = Features(raw.values[drawn], raw.ids[drawn])
+        answered = corrected.values[rows] if (rows >= 0).all() else fitted.apply(asked).values
+        return Asked(rows, asked.values, answered, ids=asked.ids)
     chosen = draw_query_rows(len(held_out), queries.count, queries.seed)
     asked = Features(held_out[chosen], chosen)
     neighbours = comparable_neighbours(cut.vectors, fitted, len(corrected), chosen)
@@ -277,7 +326,7 @@ def prepare_space(
     def make(folder: Path) -> Mapping[str, Any]:
         is_all = len(ids) == len(features)
         raw = Features(features.values if is_all else np.ascontiguousarray(features.values[cut.base_rows]), ids)
-        fitted = fit_space(raw, center=spec.center, normalize=spec.normalize, whiten=spec.whiten)
+        fitted = fit_suite_space(raw, features, cut, spec)
         fitted.save(folder)
         corrected = fitted.apply(raw)
         np.save(folder / "features.npy", corrected.values)  # over what an attempt that was cut off may have left
@@ -291,7 +340,7 @@ def prepare_space(
         known = {name: None if math.isnan(value) else value for name, value in knn_scores(answers).items()}
         return {**notes, **known, "knn_memory": len(knn.memory), "knn_queries": len(knn.queries)}
 
-    parameters = {**dataclasses.asdict(spec), "ids": _digest(ids)}
+    parameters = {**space_parameters(cut, spec), "ids": digest(ids)}
     note = cache.make("space", backbone, parameters, [parent], make)
     folder = Path(note.folder)
     return Space.open(folder), Features.open(folder), note
@@ -315,11 +364,13 @@ def prepare_truth(
         recall = recall_of_file(timed.neighbours, corrected, timed.corrected, truth, file_k)
         return {**notes, "file_k": file_k, "file_recall": float(recall.mean())}
 
-    parameters = {"count": queries.count, "k": queries.k, "seed": queries.seed, "rows": _digest(timed.rows)}
+    parameters = {"count": queries.count, "k": queries.k, "seed": queries.seed, "rows": digest(timed.rows)}
+    if timed.ids is not None and (timed.rows < 0).all():  # held-out tiles, which rows do not tell apart
+        parameters["ids"] = digest(timed.ids)
     note = cache.make("truth", backbone, parameters, [parent], make)
     return Hits.open(Path(note.folder))
 
 
-def _digest(numbers: np.ndarray) -> str:
+def digest(numbers: np.ndarray) -> str:
     """SHA-256 of an array's values: which tiles train, or are searched, is part of what an artifact is made of."""
     return hashlib.sha256(np.ascontiguousarray(numbers, np.int64).tobytes()).hexdigest()

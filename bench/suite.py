@@ -6,22 +6,27 @@ does not go together. Long because each key is explained here and nowhere else.
 
 import dataclasses
 import json
+from collections.abc import Sequence
 from pathlib import Path
 from typing import Any, Final, Literal
 
 from bench.judging.judge import JudgeSpec
+from bench.system_spec import SystemSpec
 from fixtures.vectors import SyntheticVectors
 from ris_core.backbone import BackboneSpec
 from ris_core.device import device_faults
 from ris_core.engines import ENGINES
 from ris_core.feature_batches import DEFAULT_OPTIONS, ExtractOptions
+from ris_core.label_recipe import LabelRecipe
 from ris_core.recipe import DinoRecipe
 from ris_core.tiling.tile_spec import TileSpec
 from ris_core.tiling.virtual_path import is_virtual
 from ris_core.vector_files import Vectors, is_vector_file, read_vectors
 
 SCENE = "scene"  # the embedded corpus
-SYNTHETIC = "synthetic"  # the other one: vectors of a stated intrinsic dimension
+LANDMARKS = "landmarks"  # pictures of it with a ground truth, as `fixtures.landmarks` makes them
+SYNTHETIC = "synthetic"  # vectors of a stated intrinsic dimension
+EMBEDDED = (SCENE, LANDMARKS, SYNTHETIC)  # sources that are no paths
 VECTORS = "vectors"  # in place of a backbone's model: its features come from a file
 FILE_KEYS = ("source", "queries", "sample", "seed", "labels", "sizes")  # of [corpus], where it is a file of vectors
 SYNTHETIC_KEYS = ("source", "seed", "sizes", "synthetic")  # the same, where it is synthetic
@@ -30,6 +35,7 @@ CORRECTED: Final = "corrected"
 AS_PUBLISHED: Final = "as_published"  # raw queries on a corrected index
 SINGLE: Final = "single"
 BATCH: Final = "batch"
+LEARNED: Final = "learned"
 SELF: Final = "self"
 OVERLAP: Final = "overlap"
 BLOCK: Final = "block"
@@ -57,11 +63,13 @@ class CorpusSpec:
     """``[corpus]``: the images, how they are cut, and which part trains.
 
     Attributes:
-        source: ``"scene"``, or the path of a GeoTIFF, a folder of them, an image folder or a zip of one; or of a file
-            of vectors (see `ris_core.vector_files`), which are neither cut nor described; or ``"synthetic"``: vectors
-            made by the law ``synthetic``. A relative path is looked for in the working directory, then beside the
-            suite file.
-        queries: Held-out queries for a file of vectors; None: those that it brings or that lie beside it.
+        source: ``"scene"``, or ``"landmarks"``: pictures of the scene of ``tile_px``, with a ground truth; or the path
+            of a GeoTIFF, a folder of them, an image folder or a zip of one; or of a file of vectors (see
+            `ris_core.vector_files`), which are neither cut nor described; or ``"synthetic"``: vectors made by the law
+            ``synthetic``. A relative path is looked for in the working directory, then beside the suite file.
+        queries: Held-out queries, which neither train nor are indexed. Of images: the name of the folder, at any depth,
+            below which they lie, such as ``test``; None: the indexed tiles are queries themselves. For a file of
+            vectors: another such file; None: those that it brings or that lie beside it.
         scene_px: Side of the embedded scene.
         scene_seed: Seed of the embedded scene.
         tile_px: See `ris_core.tiles.TileSpec`, as all keys down to ``percentiles``; paths are looked for
@@ -76,6 +84,10 @@ class CorpusSpec:
         percentiles: See ``tile_px``.
         labels: See ``tile_px``; of a file of vectors a CSV with the column ``label``, one line a vector.
         classes: See ``tile_px``; the scene brings its own.
+        ground_truth: Of images: which of them are searched and which ask, by which box, and what is right for each: a
+            file as the revisited Oxford and Paris benchmarks have it, see `ris_core.tiling.ground_truth`.
+        distractors: Beside images: shards of further ones that are searched and never right, tar or zip files or
+            folders, by path or pattern such as ``shards/*.tar``; see `ris_core.tiling.image_shards`.
         sizes: Of vectors: index so many of them, each number in the place of a backbone; smaller ones are parts of
             larger ones, and all are asked by the same queries. Empty: index all. What varies with the size is no
             precision, so nothing is judged then.
@@ -101,6 +113,8 @@ class CorpusSpec:
     percentiles: tuple[float, float] = (2.0, 98.0)
     labels: Path | None = None
     classes: Path | None = None
+    ground_truth: Path | None = None
+    distractors: tuple[str, ...] = ()
     sizes: tuple[int, ...] = ()
     synthetic: SyntheticVectors = dataclasses.field(default_factory=SyntheticVectors)
     train_frac: float = 0.0
@@ -115,14 +129,13 @@ class CorpusSpec:
             faults.append(
                 f"split_block_px = {self.split_block_px}; a block must hold a tile, tile_px = {self.tile_px}."
             )
-        if self.source == SCENE and self.scene_px < SMALLEST_SCENE_PX:
+        if self.source in (SCENE, LANDMARKS) and self.scene_px < SMALLEST_SCENE_PX:
             faults.append(f"scene_px = {self.scene_px}; it must be at least {SMALLEST_SCENE_PX}.")
-        if self.source == SCENE and self.scene_px < self.tile_px:
+        if self.source in (SCENE, LANDMARKS) and self.scene_px < self.tile_px:
             faults.append(f"tile_px = {self.tile_px} is larger than the scene, scene_px = {self.scene_px}.")
-        if self.source not in (SCENE, SYNTHETIC) and not is_virtual(self.source) and not Path(self.source).exists():
-            faults.append(
-                f"source = {self.source!r} does not exist. Name a file or folder, or {SCENE!r}, or {SYNTHETIC!r}."
-            )
+        if self.source not in EMBEDDED and not is_virtual(self.source) and not Path(self.source).exists():
+            embedded = " or ".join(map(repr, EMBEDDED))
+            faults.append(f"source = {self.source!r} does not exist. Name a file or folder, or {embedded}.")
         if self.sizes and not self.is_vectors:
             faults.append(
                 f"sizes = {list(self.sizes)}; only vectors are indexed in several sizes. Remove the key, or run on the "
@@ -132,10 +145,17 @@ class CorpusSpec:
             faults.append(f"sizes = {list(self.sizes)}; each must be at least 1.")
         if self.sizes:
             faults.extend(_choice_faults("sizes", self.sizes))
-        if self.queries is not None and not self.is_vectors:
-            faults.append("queries belong to a file of vectors; tiles are queries themselves. Remove the key.")
-        for key in ("queries", "labels", "classes"):
-            path = getattr(self, key)
+        if self.queries is not None and self.source in EMBEDDED:
+            faults.append("queries belong to files of vectors and folders of images. Remove the key.")
+        if self.ground_truth is not None and (self.source in EMBEDDED or self.is_vectors):
+            faults.append("ground_truth belongs to folders of images. Remove the key.")
+        if self.ground_truth is not None and self.queries is not None:
+            faults.append("ground_truth names the queries, and so does queries. Remove one of the two.")
+        for shard in self.distractors:
+            if not Path(shard).exists():
+                faults.append(f"distractors: '{shard}' matches nothing, neither beside the source nor here.")
+        for key in ("queries", "labels", "classes", "ground_truth"):
+            path = getattr(self, key) if key != "queries" or self.is_vectors else None  # of images a folder's name
             if path is not None and not path.exists():
                 faults.append(f"{key} = '{path}' does not exist, neither beside the source nor here. Name a file.")
         return faults
@@ -167,7 +187,36 @@ class CorpusSpec:
             percentiles=self.percentiles,
             labels=self.labels,
             classes=self.classes,
+            ground_truth=self.ground_truth,
+            distractors=tuple(Path(path) for path in self.distractors),
         )
+
+
+@dataclasses.dataclass(frozen=True)
+class SpaceSpec:
+    """``[space]``, and ``[backbone.NAME.space]`` where one differs: see `ris_core.space.fit_space`.
+
+    Attributes:
+        center: See `fit_space`.
+        normalize: See `fit_space`.
+        whiten: Dimensions that a whitening leaves; None: ``"pca"`` does nothing, ``"learned"`` leaves all.
+        whitening: ``"pca"``: fitted on the searched tiles. ``"learned"``: on the labels of the tiles that train, see
+            `ris_core.learned_whitening`.
+    """
+
+    center: bool = True
+    normalize: bool = True
+    whiten: int | None = None
+    whitening: Literal["pca", "learned"] = "pca"
+
+    def faults(self) -> list[str]:
+        """A whitening to fewer than one dimension, or without a centre."""
+        faults = []
+        if self.whiten is not None and self.whiten < 1:
+            faults.append(f"whiten = {self.whiten}; it must be at least 1 dimension, or left out.")
+        if self.whitening == LEARNED and not self.center:
+            faults.append("whitening = 'learned' needs center = true: it turns vectors around their mean.")
+        return faults
 
 
 @dataclasses.dataclass(frozen=True)
@@ -181,14 +230,28 @@ class BackboneEntry:
         size: How many of the vectors are indexed, where a corpus has several sizes; None: all.
         like: The backbone whose keys it took over, of variants that of the same lists; empty: it is written out.
         extract: How its features are computed: ``[extract]``, the same for all.
+        table: NAME, which all variants of one table share.
+        space: ``[space]``, with the keys of its own table ``[backbone.NAME.space]`` put over it.
     """
 
     name: str
     spec: BackboneSpec
-    recipe: DinoRecipe | None = None
+    recipe: DinoRecipe | LabelRecipe | None = None
     size: int | None = None
     like: str = ""
     extract: ExtractOptions = DEFAULT_OPTIONS
+    table: str = ""
+    space: SpaceSpec = dataclasses.field(default_factory=SpaceSpec)
+
+    @property
+    def method(self) -> str:
+        """How it is trained, for people: ``DINO``, or the recipe's own method; empty where it is not."""
+        return "" if self.recipe is None else getattr(self.recipe, "method", "DINO")
+
+
+def takes(backbones: Sequence[str], entry: BackboneEntry) -> bool:
+    """Whether a table of a suite that names the ``backbones`` that it is for is for this one; naming none means all."""
+    return not backbones or entry.table in backbones
 
 
 @dataclasses.dataclass(frozen=True)
@@ -210,33 +273,68 @@ class ParamSet:
             if isinstance(value, bool):
                 parts.append(key if value else f"no_{key}")
             else:
-                parts.append(value if isinstance(value, str) else f"{key}{value}")
-        return "-".join(parts)
+                parts.append(value if isinstance(value, str) else f"{key}{_short(value)}")
+        return "-".join(parts).replace(" ", "_")
+
+
+def _short(value: object) -> str:
+    """A value within an id: ``0.5_0.25`` of several, a file's name without folder and ending."""
+    if isinstance(value, tuple):
+        return "_".join(map(str, value))
+    return value.stem if isinstance(value, Path) else str(value)
 
 
 @dataclasses.dataclass(frozen=True)
 class EngineGrid:
-    """``[engine.NAME]``: an engine kind, its builds, and the query parameters that each build is asked with."""
+    """``[engine.NAME]``: an engine kind, its builds, and the query parameters that each build is asked with.
+
+    Attributes:
+        name: Unique in its suite.
+        kind: Key of `ris_core.engines.ENGINES`.
+        builds: The grid of build parameters.
+        queries: The grid of query parameters.
+        backbones: Tables of backbones whose features it indexes; none named: all, see `takes`.
+    """
 
     name: str
     kind: str
     builds: tuple[ParamSet, ...]
     queries: tuple[ParamSet, ...]
+    backbones: tuple[str, ...] = ()
 
 
 @dataclasses.dataclass(frozen=True)
-class SpaceSpec:
-    """``[space]``: see `ris_core.space.fit_space`."""
+class RerankGrid:
+    """``[rerank.NAME]``: a kind of re-ranker, and the parameters that the answers of every index are re-ranked with.
 
-    center: bool = True
-    normalize: bool = True
-    whiten: int | None = None
+    Attributes:
+        name: Unique in its suite.
+        kind: Key of `ris_core.rerank.RERANKERS`.
+        points: The grid of its parameters.
+        backbones: Tables of backbones whose indexes it re-ranks; none named: all, see `takes`.
+    """
 
-    def faults(self) -> list[str]:
-        """A whitening to fewer than one dimension."""
-        if self.whiten is not None and self.whiten < 1:
-            return [f"whiten = {self.whiten}; it must be at least 1 dimension, or left out."]
-        return []
+    name: str
+    kind: str
+    points: tuple[ParamSet, ...]
+    backbones: tuple[str, ...] = ()
+
+
+@dataclasses.dataclass(frozen=True)
+class RegionGrid:
+    """``[regions.NAME]``: regions by which every judged query is asked, besides its whole picture.
+
+    Attributes:
+        name: Unique in its suite; ``whole`` is the whole picture alone, which is measured in any case.
+        source: Key of `ris_core.regions.params.SOURCES`.
+        points: The grid of its parameters.
+        backbones: Tables of backbones that describe them; none named: all, see `takes`.
+    """
+
+    name: str
+    source: str
+    points: tuple[ParamSet, ...]
+    backbones: tuple[str, ...] = ()
 
 
 @dataclasses.dataclass(frozen=True)
@@ -355,11 +453,14 @@ class Suite:
         corpus: ``[corpus]``.
         backbones: ``[backbone.*]``, lists expanded to variants; of a file of vectors one that bears its name.
         engines: ``[engine.*]``, lists expanded to grids.
-        space: ``[space]``.
+        space: ``[space]``, which each backbone's own is made of; who works on a backbone's features takes that one.
         queries: ``[queries]``.
         judge: ``[judge]``.
         measure: ``[measure]``.
         throughput: ``[throughput]``, if it has one; it needs no engines then.
+        reranks: ``[rerank.*]``, if it has any, lists expanded to grids.
+        regions: ``[regions.*]``, if it has any, lists expanded to grids.
+        systems: ``[system.*]``, if it has any.
         unused: Sections and keys that the file has and its corpus has no use for; they were left out.
     """
 
@@ -376,14 +477,34 @@ class Suite:
     judge: JudgeSpec
     measure: MeasureSpec
     throughput: ThroughputSpec | None = None
+    reranks: tuple[RerankGrid, ...] = ()
+    regions: tuple[RegionGrid, ...] = ()
+    systems: tuple[SystemSpec, ...] = ()
     unused: tuple[str, ...] = ()
 
     def to_json(self) -> dict[str, Any]:
-        """The suite as resolved, for ``run.json``; two runs with equal ones measure the same cells."""
+        """The suite as resolved, for ``run.json``; two runs with equal ones measure the same cells.
+
+        Choices of single tables stand there only where they were made, so that older runs remain comparable.
+        """
         parts = {f.name: getattr(self, f.name) for f in dataclasses.fields(self)}
         for key in ("path", "text", "overrides", "unused"):
             del parts[key]
         plain = {key: _plain(value) for key, value in parts.items()}
+        for entry, backbone in zip(plain["backbones"], self.backbones, strict=True):
+            del entry["table"]
+            entry["spec"] = _plain(backbone.spec.named())
+            if entry["space"] == plain["space"]:
+                del entry["space"]
+        for grid in (*plain["engines"], *plain["reranks"], *plain["regions"]):
+            if not grid["backbones"]:
+                del grid["backbones"]
+        for section in ("reranks", "regions", "systems"):
+            if not plain[section]:
+                del plain[section]
+        for space in (plain["space"], *(entry["space"] for entry in plain["backbones"] if "space" in entry)):
+            if space["whitening"] != LEARNED:
+                del space["whitening"]
         return dict(json.loads(json.dumps(plain, default=str)))
 
     def backbone(self, name: str) -> BackboneEntry:

@@ -3,6 +3,8 @@
 import contextlib
 import dataclasses
 import difflib
+import functools
+import glob
 import re
 import tomllib
 from collections import Counter
@@ -12,7 +14,9 @@ from typing import Any, TypeVar
 
 from bench.judging.judge import JudgeSpec
 from bench.suite import (
+    EMBEDDED,
     FILE_KEYS,
+    LANDMARKS,
     SCENE,
     SELF,
     SYNTHETIC,
@@ -25,18 +29,25 @@ from bench.suite import (
     MeasureSpec,
     ParamSet,
     QuerySpec,
+    RegionGrid,
+    RerankGrid,
     SpaceSpec,
     Suite,
     ThroughputSpec,
     engine_kinds,
 )
 from bench.suite_faults import joint_faults
+from bench.system_spec import SystemSpec
 from bench.toml_record import apply_override, expand_grid, inherit, list_keys, parse_override, read_record, unknown_key
+from bench.training import UNLABELLED
 from ris_core.backbone import BackboneSpec
 from ris_core.engines import ENGINES
 from ris_core.errors import CorpusError, SuiteError
 from ris_core.feature_batches import DEFAULT_OPTIONS, ExtractOptions
+from ris_core.label_recipe import LABEL_RECIPES, LabelRecipe
 from ris_core.recipe import DinoRecipe
+from ris_core.regions.params import OBJECTS, SOURCES, WHOLE
+from ris_core.rerank import RERANKERS
 from ris_core.tiling.corpus import find_corpus
 from ris_core.tiling.image_folder import ImageFolder
 from ris_core.tiling.virtual_path import is_virtual
@@ -44,8 +55,14 @@ from ris_core.vector_files import ANGULAR, EUCLIDEAN, is_vector_file
 
 T = TypeVar("T")
 
-SECTIONS = ("suite", "corpus", "backbone", "engine", "space", "queries", "judge", "measure", "extract", "throughput")
-TRAINING = ("dino",)
+SECTIONS = (
+    *("suite", "corpus", "backbone", "engine", "space", "queries", "judge", "measure", "extract", "throughput"),
+    "rerank",
+    "regions",
+    "system",
+)
+CHOOSING = ("engine", "rerank", "regions")  # whose tables may be for some backbones alone
+TRAINING: dict[str, type[DinoRecipe | LabelRecipe]] = {"dino": DinoRecipe, **LABEL_RECIPES}
 _METRIC_SPACES = {ANGULAR: {"center": False, "normalize": True}, EUCLIDEAN: {"normalize": False}}
 _NAME = re.compile(r"[A-Za-z0-9_][A-Za-z0-9_.-]*")
 _HERE = Path(__file__).parent
@@ -120,24 +137,31 @@ class _SuiteReader:
         unused = self._drop_unused()
         corpus = self._corpus()
         about = self._about(overrides, corpus)
+        space = self._space(corpus)
         if corpus is not None and corpus.is_vectors:
-            backbones = _vector_entries(corpus)
+            backbones = [dataclasses.replace(entry, space=space or SpaceSpec()) for entry in _vector_entries(corpus)]
         else:
             extract = self._section("extract", ExtractOptions) or DEFAULT_OPTIONS
-            named = self._named("backbone", self._backbones)
+            named = self._named("backbone", functools.partial(self._backbones, space=space or SpaceSpec()))
             backbones = [dataclasses.replace(entry, extract=extract) for entry in named]
             twice = [name for name, count in Counter(entry.name for entry in named).items() if count > 1]
             self.faults.extend(f"{self._where('backbone')} {name!r} names several. Rename one." for name in twice)
         paced = "throughput" in self.table
         engines = tuple(self._named("engine", self._engine) if "engine" in self.table or not paced else ())
+        reranks = tuple(self._named("rerank", self._rerank) if "rerank" in self.table else ())
+        regions = tuple(self._named("regions", self._regions) if "regions" in self.table else ())
+        systems = tuple(self._named("system", self._system) if "system" in self.table else ())
         throughput = self._section("throughput", ThroughputSpec) if paced else None
-        space, queries = self._space(corpus), self._section("queries", QuerySpec)
+        if corpus is not None:
+            self._refuse_unlabelled(corpus, backbones)
+        queries = self._section("queries", QuerySpec)
         judge, measure = self._judge(corpus), self._section("measure", MeasureSpec)
         if about is None or corpus is None or space is None or queries is None or judge is None or measure is None:
             return None
         return Suite(
             self.path.stem, self.path, text, overrides,
-            about, corpus, tuple(backbones), engines, space, queries, judge, measure, throughput, unused,
+            about, corpus, tuple(backbones), engines, space, queries, judge, measure, throughput, reranks, regions,
+            systems, unused,
         )  # fmt: skip
 
     def _where(self, section: str) -> str:
@@ -164,13 +188,24 @@ class _SuiteReader:
             self.table["corpus"] = {key: value for key, value in corpus.items() if key not in keys}
             unused += [f"[backbone.{name}]" for name in self.table.pop("backbone", {})]
             unused += [f"corpus.{key}" for key in keys]
-            sections = [name for name in ("extract", "throughput") if self.table.pop(name, None) is not None]
+            sections = [name for name in ("extract", "throughput", "system") if self.table.pop(name, None) is not None]
             unused += [f"[{name}]" for name in sections]
             unused += ["[judge]"] if corpus.get("sizes") and self.table.pop("judge", None) else []
+            unused += self._drop_choices()
         if not _has_places(path) and isinstance(queries, Mapping) and queries.get("exclude", [SELF]) != [SELF]:
             self.table["queries"] = {key: value for key, value in queries.items() if key != "exclude"}
             unused.append("queries.exclude")
         return tuple(unused)
+
+    def _drop_choices(self) -> list[str]:
+        """Take out which backbones the tables are for; the names of these keys."""
+        dropped = []
+        for section in CHOOSING:
+            tables = self.table.get(section, {})
+            for name, table in tables.items() if isinstance(tables, Mapping) else ():
+                if isinstance(table, dict) and table.pop("backbones", None) is not None:
+                    dropped.append(f"{section}.{name}.backbones")
+        return dropped
 
     def _about(self, overrides: tuple[str, ...], corpus: CorpusSpec | None) -> About | None:
         """``[suite]``, which says nothing of a corpus that was named by ``--set``."""
@@ -196,11 +231,15 @@ class _SuiteReader:
         if isinstance(table, Mapping):
             table = dict(table)
             source = table.get("source", SCENE)
-            if isinstance(source, str) and source not in (SCENE, SYNTHETIC) and not is_virtual(source):
+            if isinstance(source, str) and source not in EMBEDDED and not is_virtual(source):
                 table["source"] = str(self._found(source, ()))
-            for key in ("queries", "labels", "classes"):
+            is_file = is_vector_file(Path(str(table.get("source", SCENE))))  # queries of images are a folder's name
+            for key in ("labels", "classes", "ground_truth", *(("queries",) if is_file else ())):
                 if isinstance(table.get(key), str):
                     table[key] = str(self._found(table[key], self._beside_source(table)))
+            if isinstance(table.get("distractors"), list):
+                beside = self._beside_source(table)
+                table["distractors"] = [p for name in table["distractors"] for p in self._all_found(str(name), beside)]
         return read_record(CorpusSpec, table, self._where("corpus"), self.faults)
 
     def _judge(self, corpus: CorpusSpec | None) -> JudgeSpec | None:
@@ -213,7 +252,7 @@ class _SuiteReader:
 
     def _beside_source(self, table: Mapping[str, Any]) -> tuple[Path, ...]:
         source = table.get("source", SCENE)
-        if not isinstance(source, str) or source in (SCENE, SYNTHETIC):
+        if not isinstance(source, str) or source in EMBEDDED:
             return ()
         path = Path(source)
         return (path,) if path.is_dir() else (path.parent,)
@@ -224,6 +263,13 @@ class _SuiteReader:
             if (folder / name).exists():
                 return folder / name
         return Path(name)
+
+    def _all_found(self, pattern: str, first: Sequence[Path]) -> list[str]:
+        """The paths that a pattern matches in the first folder where it matches any; itself where it matches none."""
+        for folder in (*first, Path(), self.path.parent):
+            if matched := sorted(glob.glob(str(folder / pattern))):
+                return matched
+        return [pattern]
 
     def _named(self, section: str, read: Callable[[str, dict[str, Any]], Sequence[T]]) -> list[T]:
         tables = self.table.get(section, {})
@@ -242,13 +288,14 @@ class _SuiteReader:
                 items.extend(read(name, dict(table)))
         return items
 
-    def _backbones(self, name: str, table: dict[str, Any]) -> list[BackboneEntry]:
+    def _backbones(self, name: str, table: dict[str, Any], space: SpaceSpec) -> list[BackboneEntry]:
         where, before_all = self._where(f"backbone.{name}"), len(self.faults)
         like, train = table.pop("like", ""), table.pop("train", None)
+        space = self._own_space(f"backbone.{name}.space", table.pop("space", {}), space)
         if isinstance(table.get("weights"), str) and table["weights"].endswith((".safetensors", ".pth", ".pt", ".bin")):
             table["weights"] = str(self._found(table["weights"], ()))
         if unknown := set(table) - {f.name for f in dataclasses.fields(BackboneSpec)}:
-            known = [*(f.name for f in dataclasses.fields(BackboneSpec)), "train", "like"]
+            known = [*(f.name for f in dataclasses.fields(BackboneSpec)), "train", "like", "space"]
             self.faults.extend(unknown_key(where, key, known) for key in sorted(unknown))
             table = {key: value for key, value in table.items() if key not in unknown}
         recipes = self._recipes(f"{where} train", train)
@@ -263,41 +310,59 @@ class _SuiteReader:
                     self.faults.append(f"{where} model 'colour' has nothing to train. Remove train.")
                 chosen = choice | {f"train.{key}" if key in choice else key: v for key, v in recipe_choice.items()}
                 other = _variant(like, {key: v for key, v in chosen.items() if key in self._axes(like)})
-                entries.append(BackboneEntry(_variant(name, chosen), spec, recipe, like=other))
+                entries.append(BackboneEntry(_variant(name, chosen), spec, recipe, like=other, table=name, space=space))
         if not entries and len(self.faults) == before_all:
             self.faults.append(f"{where} has an empty list; name at least one value.")
         return entries
+
+    def _refuse_unlabelled(self, corpus: CorpusSpec, backbones: Sequence[BackboneEntry]) -> None:
+        """Tell of trainings with labels on rasters for which nothing names any; images have their folders."""
+        if corpus.source == SCENE or corpus.is_vectors or corpus.labels or corpus.classes:
+            return
+        try:
+            is_labelled = isinstance(find_corpus(Path(corpus.source)), ImageFolder)
+        except CorpusError:  # `joint_faults` tells it
+            is_labelled = True
+        if is_labelled:
+            return
+        for name in dict.fromkeys(entry.table for entry in backbones if isinstance(entry.recipe, LabelRecipe)):
+            self.faults.append(f"{self._where(f'backbone.{name}')} train: {UNLABELLED}")
+
+    def _own_space(self, section: str, table: object, space: SpaceSpec) -> SpaceSpec:
+        """The suite's space with the keys of a backbone's own table put over it."""
+        own = read_record(SpaceSpec, table, self._where(section), self.faults)
+        named = [f.name for f in dataclasses.fields(SpaceSpec) if isinstance(table, Mapping) and f.name in table]
+        return dataclasses.replace(space, **{key: getattr(own, key) for key in named})
 
     def _axes(self, name: str) -> set[str]:
         """What differs between the variants of a backbone's table, as their names have it."""
         table = inherit(self.table["backbone"], "", []).get(name, {})
         recipe = table.get("train")
         axes = list_keys({key: v for key, v in table.items() if key != "train"}, BackboneSpec)
-        trained = list_keys(recipe, DinoRecipe) if isinstance(recipe, Mapping) else []
+        trained = list_keys(recipe, _recipe_class(recipe)) if isinstance(recipe, Mapping) else []
         return {*axes, *(f"train.{key}" if key in axes else key for key in trained)}
 
-    def _recipes(self, where: str, table: object) -> list[tuple[dict[str, Any], DinoRecipe | None]]:
+    def _recipes(self, where: str, table: object) -> list[tuple[dict[str, Any], DinoRecipe | LabelRecipe | None]]:
         if table is None or table is False:  # false: not trained, though the one that it is like is
             return [({}, None)]
         if not isinstance(table, Mapping):
             allowed = 'must be a table, such as { method = "dino", epochs = 3 }, or false.'
             self.faults.append(f"{where} = {table!r} {allowed}")
             return []
-        settings = dict(table)
-        method = settings.pop("method", None)
-        if method not in TRAINING:
+        settings, record = dict(table), _recipe_class(table)
+        if (method := settings.pop("method", None)) not in [*TRAINING]:
             self.faults.append(f"{where} method = {method!r}; it must be one of {', '.join(map(repr, TRAINING))}.")
-        recipes: list[tuple[dict[str, Any], DinoRecipe | None]] = []
-        for choice, flat in expand_grid(settings, DinoRecipe):
+        recipes: list[tuple[dict[str, Any], DinoRecipe | LabelRecipe | None]] = []
+        for choice, flat in expand_grid(settings, record):
             before = len(self.faults)
-            recipe = read_record(DinoRecipe, flat, where, self.faults)
+            recipe = read_record(record, flat, where, self.faults)
             if recipe is not None and len(self.faults) == before:
                 recipes.append((choice, recipe))
         return recipes
 
     def _engine(self, name: str, table: dict[str, Any]) -> list[EngineGrid]:
         where = self._where(f"engine.{name}")
-        kind = table.pop("kind", name)
+        kind, backbones = table.pop("kind", name), self._taken(where, table)
         if kind not in ENGINES:
             near = difflib.get_close_matches(str(kind), engine_kinds(), n=1)
             hint = f" Did you mean {near[0]!r}?" if near else ""
@@ -306,7 +371,53 @@ class _SuiteReader:
         queries = table.pop("query", {})
         builds = self._points(where, table, ENGINES[kind].build_params)
         asked = self._points(f"{where} query", queries, ENGINES[kind].query_params)
-        return [EngineGrid(name, kind, tuple(builds), tuple(asked))]
+        return [EngineGrid(name, kind, tuple(builds), tuple(asked), backbones)]
+
+    def _rerank(self, name: str, table: dict[str, Any]) -> list[RerankGrid]:
+        where = self._where(f"rerank.{name}")
+        kind, backbones = table.pop("kind", name), self._taken(where, table)
+        if kind not in RERANKERS:
+            near = difflib.get_close_matches(str(kind), RERANKERS, n=1)
+            hint = f" Did you mean {near[0]!r}?" if near else ""
+            self.faults.append(f"{where} kind = {kind!r} is no re-ranker.{hint} Known: {', '.join(sorted(RERANKERS))}.")
+            return []
+        files = {key: table[key] for key in ("weights", "detector") if isinstance(table.get(key), str) and table[key]}
+        table |= {key: str(self._found(path, ())) for key, path in files.items()}
+        return [RerankGrid(name, kind, tuple(self._points(where, table, RERANKERS[kind].params)), backbones)]
+
+    def _regions(self, name: str, table: dict[str, Any]) -> list[RegionGrid]:
+        where = self._where(f"regions.{name}")
+        source, backbones = table.pop("source", name), self._taken(where, table)
+        if name == WHOLE:
+            self.faults.append(f"{where} is what regions are held against, and is measured in any case. Rename it.")
+        if source not in SOURCES or source == WHOLE:
+            known = ", ".join(sorted(set(SOURCES) - {WHOLE}))
+            self.faults.append(f"{where} source = {source!r} is no source of regions. Known: {known}.")
+            return []
+        if isinstance(table.get("boxes"), str) and table["boxes"] != str(OBJECTS):
+            table["boxes"] = str(self._found(table["boxes"], ()))
+        return [RegionGrid(name, source, tuple(self._points(where, table, SOURCES[source])), backbones)]
+
+    def _taken(self, where: str, table: dict[str, Any]) -> tuple[str, ...]:
+        """``backbones``, taken out of a table that is for some of them alone; empty where it is for all."""
+        if "backbones" not in table:
+            return ()
+        names, known = table.pop("backbones"), list(self.table.get("backbone", {}))
+        if not isinstance(names, list) or not names:
+            self.faults.append(f"{where} backbones = {names!r}; it must be a list of names, or left out to take all.")
+            return ()
+        for name in (name for name in names if name not in known):
+            near = difflib.get_close_matches(str(name), known, n=1)
+            hint = f" Did you mean {near[0]!r}?" if near else ""
+            self.faults.append(f"{where} backbones: {name!r} is no backbone.{hint} Known: {', '.join(known)}.")
+        return tuple(names)
+
+    def _system(self, name: str, table: dict[str, Any]) -> list[SystemSpec]:
+        where = self._where(f"system.{name}")
+        if table.pop("name", None) is not None:
+            self.faults.append(f"{where} has unknown key 'name': its heading names it. Write title instead.")
+        system = read_record(SystemSpec, table, where, self.faults)
+        return [] if system is None else [dataclasses.replace(system, name=name, title=system.title or name)]
 
     def _points(self, where: str, table: object, record: type[Any]) -> list[ParamSet]:
         if not isinstance(table, Mapping):
@@ -329,9 +440,14 @@ class _SuiteReader:
         return points
 
 
+def _recipe_class(train: Mapping[str, Any]) -> type[DinoRecipe | LabelRecipe]:
+    """The record of the method that a table ``train`` names; DINO's where there is no such method."""
+    return next((record for method, record in TRAINING.items() if method == train.get("method")), DinoRecipe)
+
+
 def _has_places(source: Path) -> bool:
     """Whether tiles of a corpus lie somewhere on the ground; of one that cannot be opened others tell."""
-    if str(source) == SYNTHETIC or is_vector_file(source):
+    if str(source) in (LANDMARKS, SYNTHETIC) or is_vector_file(source):
         return False
     try:
         return not isinstance(find_corpus(source), ImageFolder)
@@ -344,8 +460,8 @@ def _vector_entries(corpus: CorpusSpec) -> list[BackboneEntry]:
     name = re.sub(r"[^A-Za-z0-9_.-]+", "_", Path(corpus.source).stem).lstrip(".-") or VECTORS
     spec = BackboneSpec(VECTORS, weights=corpus.source)
     if not corpus.sizes:
-        return [BackboneEntry(name, spec)]
-    return [BackboneEntry(f"{name}-n{size}", spec, size=size) for size in corpus.sizes]
+        return [BackboneEntry(name, spec, table=name)]
+    return [BackboneEntry(f"{name}-n{size}", spec, size=size, table=name) for size in corpus.sizes]
 
 
 def _variant(name: str, choice: Mapping[str, Any]) -> str:

@@ -16,6 +16,9 @@ from ris_core.records import PADDING_ID, Hits
 def export_run(run_folder: Path, target: Path) -> Path:
     """Write ``judgments.qrels`` and, for every query cell, ``<cell>.run``; the folder of both.
 
+    Where pairs are judged, a query is asked once a set-up, and each set-up has files of its own, such as
+    ``judgments-hard.qrels``. Ignored tiles are in none of them.
+
     Of queries that people are still to judge there are no judgments to write: ``pool`` writes them.
     Each query's answers are as deep as its stratum is judged, so ``P@100`` means something for easy queries alone:
     score the strata apart, by the qrels' second column.
@@ -34,8 +37,9 @@ def export_run(run_folder: Path, target: Path) -> Path:
         target.mkdir(parents=True, exist_ok=True)
     except OSError as error:
         raise disk_error(target, error) from error
-    if judgments.is_decided:
-        write_qrels(judgments.qrels(indexed_ids), target / "judgments.qrels")
+    parts = _parts(judgments)
+    for end, places in parts.items() if judgments.is_decided else ():
+        write_qrels(judgments.part(places).qrels(indexed_ids), target / f"judgments{end}.qrels")
     depths = judgments.queries["depth"].to_numpy(np.int64)
     for result in read_results(run_folder):
         if isinstance(result, QueryResult) and result.status == OK and result.hits_file:
@@ -43,6 +47,16 @@ def export_run(run_folder: Path, target: Path) -> Path:
                 query_ids = answers["query_ids"]
                 too_deep = np.arange(answers["ids"].shape[1]) >= depths[:, None]
                 ids = np.where(too_deep, PADDING_ID, answers["ids"])
-                hits = Hits(ids, np.where(too_deep, np.inf, answers["distances"]).astype(np.float32))
-            write_run(hits, query_ids, target / f"{cell_slug(result.cell)}.run", result.cell)
+                distances = np.where(too_deep, np.inf, answers["distances"]).astype(np.float32)
+            for end, places in parts.items():
+                hits = Hits(ids[places], distances[places])
+                write_run(hits, query_ids[places], target / f"{cell_slug(result.cell)}{end}.run", result.cell)
     return target
+
+
+def _parts(judgments: Judgments) -> dict[str, np.ndarray]:
+    """Positions of the queries that share files, by what the files' names end in."""
+    strata = judgments.queries["stratum"].to_numpy(str)
+    if judgments.ignored is None:
+        return {"": np.arange(len(strata))}
+    return {f"-{stratum}": np.flatnonzero(strata == stratum) for stratum in dict.fromkeys(strata.tolist())}

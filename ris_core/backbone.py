@@ -14,21 +14,28 @@ import torch
 from timm.layers import to_2tuple
 from timm.models import is_model_in_modules
 from torch import nn
+from torch.nn import functional
 
+from ris_core.bottleneck import Bottleneck, BottleneckLayer
 from ris_core.errors import CheckpointError, CorpusError
-from ris_core.preprocess import PREPROCESSING
+from ris_core.pooling import GEM_POWER, POOLINGS, SCALE_POOLS, Gem, pool_scales, resize_images
+from ris_core.preprocess import PREPROCESSING, WHOLE
 from ris_core.preprocess import prepare as prepare
+from ris_core.second_order import SecondOrderAttention
 from ris_core.weights import load_weights
 from ris_core.weights import save_weights as save_weights
 
 COLOUR = "colour"  # the one model that is no network
 RANDOM = "random"
 PRETRAINED = "pretrained"
-POOLS = ("cls", "mean", "cls_gem")
+POOLS = ("cls", "mean", "cls_gem", *POOLINGS)
+ONE_SCALE = (1.0,)
 
 _DYNAMIC_FAMILIES = ("vision_transformer", "deit", "eva")  # timm modules whose networks take dynamic_img_size
 _RESERVED = {"num_classes", "pretrained", "checkpoint_path", "features_only", "drop_path_rate"}  # set here, not by arch
-_GEM_POWER = 4.0
+_LATER_KEYS = ("scales", "scale_pool", "soa", "whole_px", "bottleneck")
+_SMALLEST_WHOLE_PX = 32
+_COPY_GEM_POWER = 4.0
 _LISTED_NAMES = 6
 
 
@@ -46,7 +53,15 @@ class BackboneSpec:
         preprocess: Key of `PREPROCESSING`.
         pool: ``"cls"``: the class token (a network that has none, such as a ResNet, gives its own pooled map).
             ``"mean"``: mean of the patch tokens, or of the map. ``"cls_gem"``: class token followed by the
-            generalised mean (power 4) of the patch tokens, twice as long, as DINO's copy detection uses.
+            generalised mean (power 4) of the patch tokens, twice as long, as DINO's copy detection uses. ``"mac"``,
+            ``"spoc"``, ``"gem"``, ``"rmac"``, ``"superglobal"``: see `ris_core.pooling`; of the map, or of the patch
+            tokens in their places, with unit length.
+        scales: Of the images, in the order of their descriptors, which are pooled into one of unit length. Training
+            sees them at scale 1 alone.
+        scale_pool: Key of `ris_core.pooling.SCALE_POOLS`; ``"gem"`` takes the power of the pool of that name.
+        soa: Whether second-order attention comes before the pooling, see `ris_core.second_order`.
+        whole_px: With ``preprocess = "whole"`` the longer side of an image.
+        bottleneck: The layer after pooling whose output is the feature; None: the pooled descriptor is.
     """
 
     model: str = "vit_tiny_patch16_224"
@@ -55,6 +70,24 @@ class BackboneSpec:
     seed: int = 0
     preprocess: str = "thesis"
     pool: str = "cls"
+    scales: tuple[float, ...] = ONE_SCALE
+    scale_pool: str = "sum"
+    soa: bool = False
+    whole_px: int = 1024
+    bottleneck: Bottleneck | None = None
+
+    def named(self) -> dict[str, Any]:
+        """Its fields, without later ones that are at their defaults: keys of older work stay as they were."""
+        later = {field.name: field.default for field in dataclasses.fields(self) if field.name in _LATER_KEYS}
+        return {key: v for key, v in dataclasses.asdict(self).items() if key not in later or v != later[key]}
+
+    def as_trained(self) -> "BackboneSpec":
+        """What is trained where this is wanted: without what takes effect afterwards alone."""
+        pool = "gem" if self.pool == "superglobal" else self.pool
+        plain = BackboneSpec()
+        return dataclasses.replace(
+            self, pool=pool, scales=plain.scales, scale_pool=plain.scale_pool, whole_px=plain.whole_px
+        )
 
     def faults(self) -> list[str]:
         """Everything that is impossible about this spec, one sentence a fault; nothing is built or downloaded."""
@@ -79,6 +112,24 @@ class BackboneSpec:
             faults.append(f"pool = {self.pool!r} is unknown; known: {', '.join(POOLS)}.")
         if not 0 <= self.seed < 2**63:
             faults.append(f"seed = {self.seed} must be in [0, 2^63).")
+        return faults + self._descriptor_faults()
+
+    def _descriptor_faults(self) -> list[str]:
+        faults = []
+        if not self.scales or len(set(self.scales)) < len(self.scales) or not all(0 < s <= 4 for s in self.scales):
+            faults.append(f"scales = {list(self.scales)} must be different numbers in (0, 4], at least one.")
+        if self.scale_pool not in SCALE_POOLS:
+            faults.append(f"scale_pool = {self.scale_pool!r} is unknown; known: {', '.join(SCALE_POOLS)}.")
+        elif self.scale_pool == "gem" != self.pool:
+            faults.append(f"scale_pool = 'gem' takes the power of pool = 'gem', not of {self.pool!r}. Take 'sum'.")
+        if self.model == COLOUR and (self.soa or self.scales != ONE_SCALE):
+            faults.append(f"model = {COLOUR!r} is no network: it takes neither scales nor soa. Remove them.")
+        elif self.soa and self.pool not in POOLINGS:
+            faults.append(f"soa comes before a pooling of the map: set pool to one of {', '.join(POOLINGS)}.")
+        if self.model == COLOUR and self.bottleneck is not None:
+            faults.append(f"model = {COLOUR!r} is no network: nothing trains its bottleneck. Remove it.")
+        if self.whole_px < _SMALLEST_WHOLE_PX:
+            faults.append(f"whole_px = {self.whole_px} must be at least {_SMALLEST_WHOLE_PX}.")
         return faults
 
 
@@ -114,6 +165,11 @@ class Backbone(nn.Module):
         channels = int(network.num_features)  # type: ignore[arg-type]
         own = int(getattr(network, "head_hidden_size", channels))
         self.d = own if self.uses_own_pooling else 2 * channels if spec.pool == "cls_gem" else channels
+        pools_map = spec.pool in POOLINGS and not self.uses_own_pooling
+        self.pooling = POOLINGS[spec.pool]() if pools_map else None
+        self.soa = SecondOrderAttention(channels) if pools_map and spec.soa else None
+        self.bottleneck = nn.Identity() if spec.bottleneck is None else BottleneckLayer(spec.bottleneck, self.d)
+        self.d = self.d if spec.bottleneck is None else spec.bottleneck.d
 
     @property
     def parameters_count(self) -> int:
@@ -130,7 +186,7 @@ class Backbone(nn.Module):
         return None if patch is None else int(to_2tuple(patch)[0])
 
     def forward(self, images: torch.Tensor) -> torch.Tensor:
-        """Features of normalised images.
+        """Features of normalised images; in evaluation those of several scales as one, where the spec names them.
 
         Args:
             images: (b, 3, h, w) float, as `prepare` returns them.
@@ -141,6 +197,14 @@ class Backbone(nn.Module):
         Raises:
             CorpusError: If the images do not divide into patches.
         """
+        if self.training or self.spec.scales == ONE_SCALE:
+            return self.bottleneck(self._describe(images))
+        power = self.pooling.p if isinstance(self.pooling, Gem) else GEM_POWER
+        scaled = (images if s == 1 else resize_images(images, s, self.patch_px or 1) for s in self.spec.scales)
+        return self.bottleneck(pool_scales([self._describe(one) for one in scaled], self.spec.scale_pool, power))
+
+    def _describe(self, images: torch.Tensor) -> torch.Tensor:
+        """(b, 3, h, w) at one scale -> (b, channels), before the bottleneck."""
         patch_px = self.patch_px
         if patch_px and (images.shape[2] % patch_px or images.shape[3] % patch_px):
             raise CorpusError(
@@ -150,6 +214,9 @@ class Backbone(nn.Module):
         if self.uses_own_pooling:
             return self.network(images)
         tokens = self.network.forward_features(images)  # type: ignore[operator]
+        if self.pooling is not None:
+            maps = self._map(tokens, images.shape[2:]).float()
+            return functional.normalize(self.pooling(maps if self.soa is None else self.soa(maps)), dim=1)
         if tokens.ndim == 4:  # (b, c, h, w), or (b, h, w, c) where timm says so
             return tokens.mean(dim=(1, 2) if getattr(self.network, "output_fmt", "NCHW") == "NHWC" else (2, 3))
         patches = tokens[:, self.prefix_tokens :]  # (b, patches, c)
@@ -157,21 +224,36 @@ class Backbone(nn.Module):
             return patches.mean(dim=1)
         if self.spec.pool == "cls":
             return tokens[:, 0]
-        gem = patches.float().clamp(min=1e-6).pow(_GEM_POWER).mean(dim=1).pow(1 / _GEM_POWER)
+        gem = patches.float().clamp(min=1e-6).pow(_COPY_GEM_POWER).mean(dim=1).pow(1 / _COPY_GEM_POWER)
         return torch.cat([tokens[:, 0].float(), gem], dim=1)
 
+    def _map(self, tokens: torch.Tensor, sides: torch.Size) -> torch.Tensor:
+        """(b, c, h, w): the network's last map, or its patch tokens in their places."""
+        if tokens.ndim == 4:
+            is_last = getattr(self.network, "output_fmt", "NCHW") == "NHWC"
+            return tokens.permute(0, 3, 1, 2) if is_last else tokens
+        patches = tokens[:, self.prefix_tokens :].mT  # (b, c, patches)
+        grid = [side // (self.patch_px or 1) for side in sides]
+        if patches.shape[2] != grid[0] * grid[1]:
+            raise CheckpointError(
+                f"pool = {self.spec.pool!r} needs a map; {self.spec.model} returns {patches.shape[2]} tokens, "
+                f"which are no {grid[0]} x {grid[1]} patches. Use 'mean'."
+            )
+        return patches.unflatten(2, grid)
 
-def build_backbone(spec: BackboneSpec, *, drop_path: float = 0.0) -> Backbone:
+
+def build_backbone(spec: BackboneSpec, *, drop_path: float = 0.0, to_train: bool = False) -> Backbone:
     """The backbone that a spec describes, on the CPU, in training mode.
 
     Args:
         spec: What to build.
         drop_path: Rate of stochastic depth, for training.
+        to_train: Whether a training starts from it: a file of weights may then lack what comes after the network.
 
     Raises:
         CheckpointError: If the spec has faults, timm refuses ``arch``, or the weights do not fit or cannot be had.
     """
-    faults = spec.faults()
+    faults = spec.faults() + (spec.bottleneck.faults() if spec.bottleneck else [])
     if faults:
         raise CheckpointError("backbone: " + " ".join(faults))
     if spec.model == COLOUR:
@@ -184,9 +266,9 @@ def build_backbone(spec: BackboneSpec, *, drop_path: float = 0.0) -> Backbone:
     with torch.random.fork_rng(devices=[]):
         torch.default_generator.manual_seed(spec.seed)  # unlike torch.manual_seed, leaves the GPU's generators alone
         network = _pretrained(spec, arguments) if spec.weights == PRETRAINED else _create(spec, arguments)
-    backbone = Backbone(spec, network)
+        backbone = Backbone(spec, network)  # which may have random weights of its own
     if spec.weights not in (RANDOM, PRETRAINED):
-        load_weights(backbone, Path(spec.weights))
+        load_weights(backbone, Path(spec.weights), to_train=to_train)
     return backbone
 
 
@@ -200,6 +282,9 @@ def refuse_tiles(spec: BackboneSpec, size_px: int) -> None:
     with torch.device("meta"), torch.no_grad():
         backbone = build_backbone(dataclasses.replace(spec, weights=RANDOM)).eval()
         side_px = PREPROCESSING[spec.preprocess].input_px(size_px)
+        if spec.preprocess == WHOLE:
+            multiple_px = backbone.patch_px or 1
+            side_px = multiple_px * max(1, round(spec.whole_px / multiple_px))
         try:
             backbone(torch.empty(1, 3, side_px, side_px))
         except (AssertionError, RuntimeError, ValueError) as error:

@@ -5,7 +5,10 @@ import dataclasses
 import importlib.util
 import warnings
 from collections import deque
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Sequence
+from contextlib import AbstractContextManager
+from itertools import islice
+from typing import Protocol
 
 import numpy as np
 import torch
@@ -14,7 +17,7 @@ from ris_core.backbone import Backbone, evaluating
 from ris_core.class_token import class_token_only
 from ris_core.device import LateNumbers, choose_bf16, choose_device, device_faults, is_out_of_memory
 from ris_core.errors import SuiteError
-from ris_core.parallel import decoding_threads
+from ris_core.parallel import decoding_threads, in_order
 from ris_core.preprocess import PREPROCESSING, prepare
 from ris_core.tile_batches import read_batches
 
@@ -25,7 +28,20 @@ COMPILING = ("auto", "on", "off")
 _BATCH = {"cpu": 16, "cuda": 256}  # tiles a pass: a core's caches hold so few, a GPU wants many
 _COMPILING_PAYS = 1_000_000  # tiles: it takes the better part of a minute and saves tens of microseconds a tile
 
+_TILE_PIXELS = 224 * 224  # of which a pass takes `ExtractPlan.batch`: so many images fit as have no more pixels
+
 Describe = Callable[[torch.Tensor], torch.Tensor]
+
+
+class Images(Protocol):
+    """Images of different shapes, such as `ris_core.whole_images.WholeImages`."""
+
+    @property
+    def fingerprint(self) -> str:
+        """What tells them from others."""
+
+    def reading(self) -> AbstractContextManager[Callable[[int], np.ndarray]]:
+        """A function from a row to its (h, w, 3) uint8 pixels, safe in threads."""
 
 
 @dataclasses.dataclass(frozen=True)
@@ -117,8 +133,8 @@ class ExtractPlan:
         return np.minimum(np.arange(start, start + length), stop - 1)
 
 
-def plan_extraction(options: ExtractOptions, n: int) -> ExtractPlan:
-    """What options without faults come to for ``n`` tiles."""
+def plan_extraction(options: ExtractOptions, n: int, *, has_one_shape: bool = True) -> ExtractPlan:
+    """What options without faults come to for ``n`` tiles, or images; for those of many shapes nothing is compiled."""
     is_openvino = options.backend == OPENVINO
     device = choose_device("cpu" if is_openvino else options.device)
     wants = options.compile == "on" or (options.compile == "auto" and device.type == "cuda" and n >= _COMPILING_PAYS)
@@ -126,7 +142,7 @@ def plan_extraction(options: ExtractOptions, n: int) -> ExtractPlan:
         device,
         choose_bf16(options.precision, device),
         options.backend,
-        wants and not is_openvino,
+        wants and has_one_shape and not is_openvino,
         min(options.batch or _BATCH[device.type], n),
         options.shard_tiles,
     )
@@ -160,21 +176,51 @@ def describing(backbone: Backbone, plan: ExtractPlan, size_px: int) -> Iterator[
 def feature_shards(pixels: np.ndarray, describe: Describe, plan: ExtractPlan, done: int = 0) -> Iterator[np.ndarray]:
     """The features of each shard from row ``done`` on, (b, d) float32.
 
-    Tiles are read ahead in threads. A GPU begins the next shard before the last one is waited for.
+    Tiles are read ahead in threads.
     """
-    on_gpu = plan.device.type == "cuda"
     spans = plan.spans(done, len(pixels))
     rows = (plan.rows(*span) for span in spans)
-    described: list[torch.Tensor] = []
+    readers = decoding_threads() if plan.device.type == "cuda" else 1
+    batches = zip(spans, read_batches(pixels, rows, plan.device, readers), strict=True)
+    described = (describe(tiles)[: stop - start] for (start, stop), tiles in batches)
+    return _in_shards(described, spans, plan, len(pixels))
+
+
+def image_shards(images: Images, describe: Describe, plan: ExtractPlan, n: int, done: int = 0) -> Iterator[np.ndarray]:
+    """`feature_shards` of ``n`` images of different shapes: those of a batch that have one shape pass together."""
+    with images.reading() as read:
+        pictures = in_order(read, range(done, n), decoding_threads())
+        spans = plan.spans(done, n)
+        described = (_describe_each(list(islice(pictures, stop - start)), describe, plan) for start, stop in spans)
+        yield from _in_shards(described, spans, plan, n)
+
+
+def _describe_each(pictures: Sequence[np.ndarray], describe: Describe, plan: ExtractPlan) -> torch.Tensor:
+    """(b, d) features of (h, w, 3) pictures, in their order."""
+    places: dict[tuple[int, ...], list[int]] = {}
+    for place, picture in enumerate(pictures):
+        places.setdefault(picture.shape, []).append(place)
+    rows: dict[int, torch.Tensor] = {}
+    for (height, width, _), alike in places.items():
+        step = max(1, plan.batch * _TILE_PIXELS // (height * width))
+        for group in (alike[start : start + step] for start in range(0, len(alike), step)):
+            batch = torch.from_numpy(np.stack([pictures[place] for place in group])).to(plan.device)
+            rows.update(zip(group, describe(batch), strict=True))
+    return torch.stack([rows[place] for place in range(len(pictures))])
+
+
+def _in_shards(
+    described: Iterator[torch.Tensor], spans: Sequence[tuple[int, int]], plan: ExtractPlan, n: int
+) -> Iterator[np.ndarray]:
+    """The features of batches, joined to shards. A GPU begins the next one before the last one is waited for."""
+    parts: list[torch.Tensor] = []
     late: deque[LateNumbers] = deque()
-    for (start, stop), tiles in zip(
-        spans, read_batches(pixels, rows, plan.device, decoding_threads() if on_gpu else 1), strict=True
-    ):
-        described.append(describe(tiles)[: stop - start])
-        if stop % plan.shard_tiles == 0 or stop == len(pixels):
-            late.append(LateNumbers(torch.cat(described)))
-            described = []
-            if len(late) > on_gpu:
+    for (_, stop), features in zip(spans, described, strict=True):
+        parts.append(features)
+        if stop % plan.shard_tiles == 0 or stop == n:
+            late.append(LateNumbers(torch.cat(parts)))
+            parts = []
+            if len(late) > (plan.device.type == "cuda"):
                 yield late.popleft().wait().numpy()
     for numbers in late:
         yield numbers.wait().numpy()

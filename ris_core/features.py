@@ -16,7 +16,15 @@ from ris_core.artifacts import disk_error, new_matrix, write_json
 from ris_core.backbone import Backbone, BackboneSpec, build_backbone, refuse_tiles
 from ris_core.device import threads
 from ris_core.errors import CheckpointError, CorpusError, SuiteError
-from ris_core.feature_batches import DEFAULT_OPTIONS, describing, feature_shards, plan_extraction
+from ris_core.feature_batches import (
+    DEFAULT_OPTIONS,
+    OPENVINO,
+    Images,
+    describing,
+    feature_shards,
+    image_shards,
+    plan_extraction,
+)
 from ris_core.feature_batches import ExtractOptions as ExtractOptions
 from ris_core.records import Features, Tiles
 
@@ -34,6 +42,7 @@ def extract_features(
     out: Path | None = None,
     options: ExtractOptions = DEFAULT_OPTIONS,
     progress: bool = False,
+    images: Images | None = None,
 ) -> Features:
     """One feature a tile, in the tiles' order, in the space ``"raw"``.
 
@@ -49,29 +58,35 @@ def extract_features(
             on the same device and threads, bit for bit; other work there is overwritten. None = in memory.
         options: How to compute.
         progress: Whether a progress line goes to stderr.
+        images: What is described in place of the tiles' pixels, one a tile, such as
+            `ris_core.whole_images.WholeImages`; they are not resized any more.
 
     Raises:
-        CorpusError: If there are no tiles, or the backbone does not take their size.
+        CorpusError: If there are no tiles, the backbone does not take their size, or an image cannot be read.
         SuiteError: If an option is impossible here, or a batch exceeds the device's memory.
         CheckpointError: If the backbone cannot be built or returns NaN.
         ArtifactError: If the disk cannot take the features.
     """
     faults = options.faults()
+    if images is not None and options.backend == OPENVINO:
+        faults.append(f"backend = {OPENVINO!r} takes images of one shape, not whole ones. Set backend = 'torch'.")
     if faults:
         raise SuiteError("extraction: " + " ".join(faults))
     if len(tiles) == 0:
         raise CorpusError("there are no tiles to extract features from. Check the corpus and min_coverage.")
     refuse_tiles(backbone if isinstance(backbone, BackboneSpec) else backbone.spec, tiles.size_px)
     network = build_backbone(backbone) if isinstance(backbone, BackboneSpec) else backbone
-    plan = plan_extraction(options, len(tiles))
+    plan = plan_extraction(options, len(tiles), has_one_shape=images is None)
     work = {
-        "fingerprint": _fingerprint(tiles, network, plan.settings),
+        "fingerprint": _fingerprint(tiles, network, plan.settings + (f" {images.fingerprint}" if images else "")),
         "n": len(tiles),
         "d": network.d,
         "shard_tiles": plan.shard_tiles,
     }
     with threads(options.threads), describing(network, plan, tiles.size_px) as describe:
-        shards = functools.partial(feature_shards, tiles.pixels, describe, plan)
+        shards: Shards = functools.partial(feature_shards, tiles.pixels, describe, plan)
+        if images is not None:
+            shards = functools.partial(image_shards, images, describe, plan, len(tiles))
         if out is not None:
             return _extract_into(out, tiles, work, shards, progress)
         values = np.empty((len(tiles), network.d), np.float32)

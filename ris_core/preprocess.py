@@ -11,6 +11,7 @@ from ris_core.errors import SuiteError
 
 IMAGENET_MEAN = (0.485, 0.456, 0.406)  # of RGB in [0, 1]
 IMAGENET_STD = (0.229, 0.224, 0.225)
+WHOLE = "whole"
 _HALF = (0.5, 0.5, 0.5)
 
 
@@ -45,6 +46,7 @@ PREPROCESSING = {
     "native": Preprocessing(),  # the tile as stored: small networks on small tiles
     "thesis_half": Preprocessing(resize_px=256, crop_px=224, mean=_HALF, std=_HALF),  # timm's AugReg weights
     "native_half": Preprocessing(mean=_HALF, std=_HALF),
+    WHOLE: Preprocessing(),  # the image's file in place of its tile, see `ris_core.whole_images`; a tile as it is
 }
 
 

@@ -38,6 +38,11 @@ class Space:
     d: int
     key: str
 
+    @classmethod
+    def make(cls, mean: np.ndarray | None, projection: np.ndarray | None, normalize: bool, d: int) -> Self:
+        """A space with the key of its content; see the class."""
+        return cls(mean, projection, normalize, d, _key(mean, projection, normalize, d))
+
     def apply(self, features: Features) -> Features:
         """The features in this space, computed in float64 and stored as float32.
 
@@ -127,18 +132,27 @@ def fit_space(features: Features, *, center: bool = True, normalize: bool = True
         evidences and co-occurrences in image retrieval. Differs: eigenvalues below `WHITENING_FLOOR` times the
         largest are raised to it.
     """
+    refuse_fit(features)
     n, d = features.values.shape
-    if features.space != RAW:
-        raise SearchError(f"features are in space {features.space!r} already; a space is fitted on raw features.")
-    if n == 0:
-        raise SearchError("a space cannot be fitted on no features. Give at least one tile.")
     if whiten is not None and not center:
         raise SearchError(f"whiten = {whiten} needs center = true: components are directions from the mean.")
     if whiten is not None and not 1 <= whiten <= min(d, n - 1):
         raise SearchError(f"whiten = {whiten} must be in [1, {min(d, n - 1)}] for {n} features of d = {d}.")
     mean = _mean(features.values) if center else None
     projection = None if whiten is None or mean is None else _whitening(features.values, mean, whiten)
-    return Space(mean, projection, normalize, d, _key(mean, projection, normalize, d))
+    return Space.make(mean, projection, normalize, d)
+
+
+def refuse_fit(features: Features) -> None:
+    """Raise unless a space can be fitted on these features.
+
+    Raises:
+        SearchError: If there are none, or they are not raw.
+    """
+    if features.space != RAW:
+        raise SearchError(f"features are in space {features.space!r} already; a space is fitted on raw features.")
+    if len(features) == 0:
+        raise SearchError("a space cannot be fitted on no features. Give at least one tile.")
 
 
 def norm_statistics(features: Features) -> tuple[float, float]:

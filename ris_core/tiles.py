@@ -13,6 +13,7 @@ from ris_core.parallel import decoding_threads
 from ris_core.records import Tiles
 from ris_core.tiling.corpus import corpus_fingerprint, find_corpus
 from ris_core.tiling.image_folder import ImageFolder, read_images
+from ris_core.tiling.image_roles import image_roles
 from ris_core.tiling.mosaic import check_sample, count_candidates, cut_rasters
 from ris_core.tiling.pixel_store import PixelStore
 from ris_core.tiling.tile_spec import TileSpec
@@ -46,6 +47,8 @@ def cut_tiles(
     source, out = as_path(source), None if out is None else Path(out)
     _check(spec)
     corpus = find_corpus(source)
+    if not isinstance(corpus, ImageFolder):
+        _refuse_ground_truth(source, spec)
     threads = decoding_threads() if threads is None else threads
     store = PixelStore(spec.output_px, out, spec.sample)
     try:
@@ -73,7 +76,8 @@ def count_cells(source: Path, spec: TileSpec) -> int:
     _check(spec)
     corpus = find_corpus(source)
     if isinstance(corpus, ImageFolder):
-        return len(corpus.names)
+        return len(image_roles(corpus, spec).images.names)
+    _refuse_ground_truth(source, spec)
     return count_candidates(corpus, spec)
 
 
@@ -83,29 +87,39 @@ def _check(spec: TileSpec) -> None:
         raise CorpusError(f"the tiles cannot be cut as asked: {'; '.join(faults)}. Change these settings.")
 
 
+def _refuse_ground_truth(source: Path, spec: TileSpec) -> None:
+    if spec.ground_truth is not None or spec.distractors:
+        what = f"a ground truth ({spec.ground_truth})" if spec.ground_truth is not None else "distractors"
+        raise CorpusError(
+            f"{source}: is no folder of images, and only these have {what}. Leave it out, or name the folder that "
+            "holds the images in a subfolder."
+        )
+
+
 def _cut_images(
     images: ImageFolder, spec: TileSpec, store: PixelStore, bar: Any, threads: int
 ) -> tuple[Tiles, dict[str, Any]]:
-    """Every image, or a sample, as tiles: id = position in the sorted list of all images."""
+    """Every image, or a sample, as tiles; see `image_roles` for their ids."""
     if spec.labels is not None or spec.classes is not None:
         raise CorpusError(
             f"{images.source}: is an image folder, whose folders are its classes; `labels` and `classes` belong to "
             "rasters. Leave them out."
         )
-    n = len(images.names)
+    roles = image_roles(images, spec)
+    images, n = roles.images, len(roles.images.names)
     rows = np.arange(n)
     if spec.sample is not None:
         check_sample(images.source, spec, n)
         rows = np.sort(np.random.default_rng(spec.seed).permutation(n)[: spec.sample])
     bar.reset(total=len(rows))
-    coverage, corners = [np.empty(0)], [np.empty((0, 2), np.int64)]
-    for pictures in read_images(images, rows, spec.output_px, threads):
+    coverage, corners, boxes = [np.empty(0)], [np.empty((0, 2), np.int64)], [np.empty((0, 4))]
+    for pictures in read_images(images, rows, spec.output_px, threads, roles.boxes):
         store.append(pictures.pixels)
         coverage.append(pictures.coverage)
         corners.append(pictures.corners)
+        boxes.append(pictures.boxes)
         bar.update(len(pictures.pixels))
     corner = np.concatenate(corners)
-    labels = images.labels
     table = pd.DataFrame(
         {
             "id": rows.astype(np.int64),
@@ -115,8 +129,7 @@ def _cut_images(
             "row_px": corner[:, 0],
             "col_px": corner[:, 1],
             "coverage_frac": np.concatenate(coverage),
-            "label": [labels[row] for row in rows],
         }
-    )
-    facts = {"kind": "images", "images": n, "tiles": len(rows), "classes": sorted(set(labels))}
+    ).join(roles.columns(rows, np.concatenate(boxes)))
+    facts = {"kind": "images", "images": n, "tiles": len(rows), "classes": sorted(set(roles.labels or ()))}
     return Tiles(store.finish(np.arange(len(rows))), table), facts

@@ -2,29 +2,26 @@
 
 import dataclasses
 import itertools
-import json
 from pathlib import Path
 
 import numpy as np
 import torch
 
-from ris_core.artifacts import disk_error, write_json
-from ris_core.backbone import COLOUR, RANDOM, BackboneSpec, build_backbone, save_weights
+from ris_core.artifacts import disk_error
+from ris_core.backbone import COLOUR, RANDOM, BackboneSpec, build_backbone
 from ris_core.device import choose_device, is_out_of_memory, threads
 from ris_core.distributed import ALONE
-from ris_core.errors import CheckpointError, CorpusError, SuiteError
+from ris_core.errors import CorpusError, SuiteError
 from ris_core.recipe import DinoRecipe
 from ris_core.records import Tiles
 from ris_core.schedules import make_schedules
 from ris_core.tile_batches import TileBatches
-from ris_core.training_log import write_log
 from ris_core.training_loop import TrainingLoop
 from ris_core.training_options import DEFAULT_OPTIONS
 from ris_core.training_options import TrainOptions as TrainOptions
+from ris_core.training_result import MODEL, finish, is_finished
 from ris_core.training_state import STATE, TrainingState, training_key
 
-MODEL = "model.safetensors"
-RECIPE = "recipe.json"
 _TRIAL_STEPS = 2  # the second has the optimiser's moments beside everything else
 
 
@@ -73,7 +70,7 @@ def train_dino(
     refuse_training(tiles, rows, spec, recipe, options)
     training = _Training(tiles, rows, spec, recipe, out, options)
     key = training_key(tiles, rows, spec, recipe)
-    if _is_finished(out, key):
+    if is_finished(out, key):
         return out / MODEL
     device = training.device
     with threads(options.threads), torch.random.fork_rng(devices=[device] if device.type == "cuda" else []):
@@ -141,7 +138,7 @@ class _Training:
                 raise
             return str(error).partition(".")[0]
         if self.options.ranks.is_first:
-            _finish(state, self.spec, self.recipe, self.out)
+            finish(state.teacher.backbone, state, self.spec, self.recipe, self.out)
         return None
 
     def remedy(self) -> str:
@@ -184,33 +181,6 @@ class _Training:
         part = options.ranks.part(recipe.batch)
         batches = TileBatches(self.tiles.pixels, self.rows, recipe.batch, recipe.seed, part)
         return TrainingLoop(batches, recipe, state, make_schedules(recipe, batches.steps), self.out, options)
-
-
-def _is_finished(out: Path, key: str) -> bool:
-    """Whether ``out`` holds the result of this very training."""
-    if not ((out / MODEL).exists() and (out / RECIPE).exists()):
-        return False
-    try:
-        found = json.loads((out / RECIPE).read_text(encoding="utf-8"))["key"]
-    except (OSError, ValueError, KeyError, TypeError) as error:
-        raise CheckpointError(
-            f"{out / RECIPE}: cannot be read ({error}). Delete the folder and train again."
-        ) from error
-    if found != key:
-        raise CheckpointError(
-            f"{out}: holds the result of another training; recipe, backbone or tiles differ (key {found}, not {key}). "
-            "Train in another folder."
-        )
-    return True
-
-
-def _finish(state: TrainingState, spec: BackboneSpec, recipe: DinoRecipe, out: Path) -> None:
-    """Write the teacher's backbone and what made it; then the state is not needed any more."""
-    save_weights(state.teacher.backbone, out / MODEL)
-    write_log(out, state.log)
-    made = {"key": state.key, "recipe": dataclasses.asdict(recipe), "backbone": dataclasses.asdict(spec)}
-    write_json(out / RECIPE, json.loads(json.dumps(made, default=str)))
-    (out / STATE).unlink(missing_ok=True)
 
 
 def refuse_crops(spec: BackboneSpec, recipe: DinoRecipe, size_px: int) -> None:

@@ -6,7 +6,6 @@ import time
 import warnings
 from pathlib import Path
 
-import numpy as np
 import torch
 from tqdm import tqdm
 
@@ -17,11 +16,13 @@ from ris_core.distributed import Ranks
 from ris_core.errors import CheckpointError
 from ris_core.flops import peak_flops, training_flops
 from ris_core.recipe import DinoRecipe
+from ris_core.resumable import STATE
+from ris_core.resumable import step_seed as step_seed
 from ris_core.schedules import Schedules
 from ris_core.tile_batches import TileBatches
 from ris_core.training_log import CollapseWarning, name_collapse, write_log
 from ris_core.training_options import DEFAULT_OPTIONS, TrainOptions
-from ris_core.training_state import STATE, SUMS, TrainingState
+from ris_core.training_state import SUMS, TrainingState
 
 _CENTER_MEMORIES = 10  # a memory is 1 / (1 - center_momentum) steps
 _LOOK_EVERY = 20  # steps between two readings of the loss
@@ -211,15 +212,9 @@ class TrainingLoop:
 
     def _probed(self) -> dict[str, float]:
         """What the probe says of the teacher at the end of this epoch, and its seconds; nothing where none is due."""
-        epoch, probe = self.state.epoch, self.options.probe
-        is_due = (epoch + 1) % self.options.probe_every == 0 or epoch + 1 == self.recipe.epochs
-        if probe is None or not is_due or not self.ranks.is_first:
+        if not self.ranks.is_first:
             return {}
-        start = time.perf_counter()
-        backbone = self.state.teacher.backbone.eval()
-        found = {name: float(value) for name, value in probe(backbone).items()}
-        self.state.teacher.train()
-        return {**found, "probe_s": time.perf_counter() - start}
+        return self.options.probed(self.state.teacher.backbone, self.state.epoch, self.recipe.epochs)
 
     def _is_settled(self) -> bool:
         """Whether the current epoch began after the warm-up, the frozen last layer and ten times the centre's memory.
@@ -229,8 +224,3 @@ class TrainingLoop:
         recipe, epoch = self.recipe, self.state.epoch
         is_warm = epoch >= max(recipe.warmup_epochs, recipe.freeze_last_layer_epochs)
         return is_warm and epoch * self.steps * (1 - recipe.center_momentum) >= _CENTER_MEMORIES
-
-
-def step_seed(seed: int, epoch: int, step: int) -> int:
-    """Seed of one step's draws, so that a resumed training draws what an undisturbed one would; 63 bits."""
-    return int(np.random.SeedSequence([seed, epoch, step]).generate_state(1, np.uint64)[0]) >> 1

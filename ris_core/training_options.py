@@ -2,6 +2,7 @@
 
 import dataclasses
 import math
+import time
 from collections.abc import Callable, Mapping
 
 import torch
@@ -50,6 +51,17 @@ class TrainOptions:
         if self.probe_every < 1:
             faults.append(f"probe_every = {self.probe_every} must be at least 1.")
         return faults
+
+    def probed(self, backbone: Backbone, epoch: int, epochs: int) -> dict[str, float]:
+        """What the probe says of a backbone after an epoch, and its seconds ``probe_s``; nothing where none is due."""
+        is_due = (epoch + 1) % self.probe_every == 0 or epoch + 1 == epochs
+        if self.probe is None or not is_due:
+            return {}
+        start = time.perf_counter()
+        was_training = backbone.training
+        found = {name: float(value) for name, value in self.probe(backbone.eval()).items()}
+        backbone.train(was_training)
+        return {**found, "probe_s": time.perf_counter() - start}
 
     def compiles_on(self, device: torch.device) -> bool:
         """Whether to compile for that device.

@@ -3,6 +3,7 @@
 import argparse
 import pickle
 import struct
+import warnings
 from collections.abc import Mapping
 from pathlib import Path
 
@@ -13,9 +14,20 @@ from torch import nn
 
 from ris_core.artifacts import disk_error
 from ris_core.errors import CheckpointError
+from ris_core.published_weights import ARRAY_GLOBALS, rename_published
 
 _WRAPPERS = ("module.", "_orig_mod.", "backbone.")  # of DistributedDataParallel, torch.compile, DINO's MultiCropWrapper
 _LISTED_NAMES = 6
+_ARCH_REMEDY = "Set model and arch (img_size, patch_size, embed_dim, depth) to those that the file was trained with."
+_BARE_REMEDY = (
+    "The file holds the network alone, without what the backbone has after it (bottleneck, learnt pooling): train it "
+    "with labels (a table train with method = 'classify'), or give the weights that such a training left."
+)
+# Beginnings of names that files may lack: GeM's power then is 3, as published; attention changes nothing, untrained.
+_DEFAULTED = ("pooling.", "soa.")
+_KEPT = "These keep what they begin with: a power of 3, and attention that changes nothing."
+_COUNTER = ".num_batches_tracked"  # which torchvision's first checkpoints lack, and nothing of ours reads
+_NETWORK = "network."  # before the names of a `Backbone`'s timm network
 # What the two readers were seen to raise on files cut short or with one byte changed.
 _DAMAGE = (
     *(OSError, EOFError, LookupError, RuntimeError, TypeError, ValueError, AssertionError),
@@ -23,7 +35,7 @@ _DAMAGE = (
 )
 
 
-def load_weights(module: nn.Module, path: Path) -> None:
+def load_weights(module: nn.Module, path: Path, *, to_train: bool = False) -> None:
     """Load a checkpoint into a network, all of it or nothing.
 
     Args:
@@ -31,6 +43,8 @@ def load_weights(module: nn.Module, path: Path) -> None:
         path: ``.safetensors``, or a file of ``torch.save``, read without unpickling code. Of a DINO training
             checkpoint the teacher is taken. Wrapper prefixes (``module.``, ``backbone.``) are removed, and the head
             of DINO or of a classifier is dropped where the network has none.
+        to_train: Whether a training starts from them: what a `Backbone` has after its network may then be missing
+            and stays as it is.
 
     Raises:
         CheckpointError: If the file is missing, damaged, or no checkpoint; or if one weight is missing, unknown or
@@ -39,22 +53,47 @@ def load_weights(module: nn.Module, path: Path) -> None:
     Source:
         ``load_pretrained_weights`` of the DINO repository. Differs: strict.
     """
-    _network(module).load_state_dict(read_weights(module, path))
+    found = read_weights(module, path, to_train=to_train)
+    kept = [name for name in _named_by_file(module) if name not in found and not name.endswith(_COUNTER)]
+    if kept and not to_train:
+        warnings.warn(f"{path}: lacks {_listed(kept)}. {_KEPT}", stacklevel=2)
+    module.load_state_dict(module.state_dict() | _named_by_module(module, found))
 
 
-def read_weights(module: nn.Module, path: Path) -> dict[str, torch.Tensor]:
+def read_weights(module: nn.Module, path: Path, *, to_train: bool = False) -> dict[str, torch.Tensor]:
     """The weights of a checkpoint under the network's names, all of them and of its shapes; see `load_weights`.
 
     Args:
         module: The network, which is left as it is; it may be on the meta device.
         path: See `load_weights`.
+        to_train: See `load_weights`.
 
     Raises:
         CheckpointError: See `load_weights`.
     """
-    network = _network(module)
-    own = network.state_dict()
-    found = _unwrap(_read_state(path), own, _heads(network), path)
+    own = _named_by_file(module)
+    found = _unwrap(rename_published(read_state(path), own), own, _heads(_network(module)), path)
+    added = set(own) - set(_network(module).state_dict())
+    dispensable = added if to_train else {name for name in added if name.startswith(_DEFAULTED)}
+    dispensable |= {name for name in own if name.endswith(_COUNTER)}
+    needed = {name: weight for name, weight in own.items() if name in found or name not in dispensable}
+    is_bare = bool(added & set(needed)) and not added & set(found)
+    check_fit(needed, found, path, _BARE_REMEDY if is_bare else _ARCH_REMEDY)
+    return found
+
+
+def check_fit(own: Mapping[str, torch.Tensor], found: Mapping[str, torch.Tensor], path: Path, remedy: str) -> None:
+    """Refuse weights of a file that are not exactly a network's own, by name and shape.
+
+    Args:
+        own: The network's weights.
+        found: Those of the file, under the network's names.
+        path: The file.
+        remedy: What to do, in a sentence.
+
+    Raises:
+        CheckpointError: If one is missing, unknown or of another shape.
+    """
     faults = []
     missing = [name for name in own if name not in found]
     if missing:
@@ -67,11 +106,7 @@ def read_weights(module: nn.Module, path: Path) -> dict[str, torch.Tensor]:
         shapes = [f"{n} {tuple(found[n].shape)} in the file, {tuple(own[n].shape)} in the network" for n in misshapen]
         faults.append(f"{len(misshapen)} of another shape: {_listed(shapes)}")
     if faults:
-        raise CheckpointError(
-            f"{path}: does not fit the network. Weights {'; '.join(faults)}. "
-            "Set model and arch (img_size, patch_size, embed_dim, depth) to those that the file was trained with."
-        )
-    return found
+        raise CheckpointError(f"{path}: does not fit the network. Weights {'; '.join(faults)}. {remedy}")
 
 
 def save_weights(module: nn.Module, path: Path) -> None:
@@ -84,8 +119,7 @@ def save_weights(module: nn.Module, path: Path) -> None:
     Raises:
         ArtifactError: If the disk cannot take it.
     """
-    network = _network(module)
-    state = {name: weight.detach().cpu().contiguous().clone() for name, weight in network.state_dict().items()}
+    state = {name: weight.detach().cpu().contiguous().clone() for name, weight in _named_by_file(module).items()}
     temporary = path.with_name(f".{path.name}.partial")
     try:
         temporary.write_bytes(safetensors.torch.save(state, metadata={"format": "pt"}))
@@ -100,14 +134,34 @@ def _network(module: nn.Module) -> nn.Module:
     return module.network if hasattr(module, "spec") else module  # type: ignore[return-value]
 
 
-def _read_state(path: Path) -> dict[str, torch.Tensor]:
-    """The weights in a file by their names there."""
+def _named_by_file(module: nn.Module) -> dict[str, torch.Tensor]:
+    """The weights by their names in a file: timm's own, beside those of what a `Backbone` has after its network."""
+    state = module.state_dict()
+    return {name.removeprefix(_NETWORK): w for name, w in state.items()} if hasattr(module, "spec") else state
+
+
+def _named_by_module(module: nn.Module, found: Mapping[str, torch.Tensor]) -> dict[str, torch.Tensor]:
+    """Weights of a file under the names that they have in the module."""
+    if not hasattr(module, "spec"):
+        return dict(found)
+    names = {name.removeprefix(_NETWORK): name for name in module.state_dict()}
+    return {names[name]: weight for name, weight in found.items()}
+
+
+def read_state(path: Path) -> dict[str, torch.Tensor]:
+    """The weights in a file by their names there, read without unpickling code.
+
+    Raises:
+        CheckpointError: If the file is missing, damaged, or no checkpoint.
+    """
     if not path.is_file():
         raise CheckpointError(f"{path}: no such file. Give the path of a .safetensors or .pth checkpoint.")
     try:
         if path.suffix == ".safetensors":
             return safetensors.torch.load_file(path)
-        with torch.serialization.safe_globals([argparse.Namespace]):  # DINO stores its command line; inert
+        with torch.serialization.safe_globals(
+            [argparse.Namespace, *ARRAY_GLOBALS]
+        ):  # DINO stores its command line; inert
             # weights_only: tensors and plain containers, nothing that a pickle could call
             content = torch.load(path, map_location="cpu", weights_only=True)
     except _DAMAGE as error:
@@ -115,7 +169,7 @@ def _read_state(path: Path) -> dict[str, torch.Tensor]:
         raise CheckpointError(
             f"{path}: not a whole checkpoint that can be read safely ({reason}). Fetch or train it again."
         ) from error
-    for key in ("teacher", "state_dict", "model"):
+    for key in ("teacher", "state_dict", "model", "state"):
         if isinstance(content, dict) and isinstance(content.get(key), dict):
             content = content[key]
             break
@@ -143,7 +197,9 @@ def _unwrap(
         name = full_name
         while name not in own and name.startswith(_WRAPPERS):
             name = name.partition(".")[2]
-        if name.startswith(heads) and name not in own:
+        if (
+            name.startswith((*heads, "pooling.")) and name not in own
+        ):  # another pooling of the same network has no power
             continue
         if name in found:
             raise CheckpointError(f"{path}: holds {name} twice, the second time as {full_name}. Give one network.")

@@ -11,7 +11,7 @@ from typing import Any, TypeGuard
 import numpy as np
 
 from bench.measuring.other_load import is_noisy
-from bench.results import OK, BuildResult, PaceResult, QueryResult, Result
+from bench.results import OK, BuildResult, PaceResult, QueryResult, RerankResult, Result
 from bench.scores.inference import median_time, ratio_interval
 from bench.suite import SINGLE
 
@@ -97,7 +97,7 @@ def judge_cell(
         return
     if news and not is_measured(before):
         yield Verdict(cell, CELL, state=BETTER, note=f"before: {_why_not(before)}")
-    paired = isinstance(now, QueryResult) and now.mode == SINGLE
+    paired = isinstance(now, RerankResult) or (isinstance(now, QueryResult) and now.mode == SINGLE)
     for metric, value in values.items():
         verdict = Verdict(cell, metric)
         verdict = dataclasses.replace(verdict, threshold=thresholds[verdict.kind])
@@ -121,10 +121,11 @@ def _metrics(result: Result | None, scores_only: bool) -> dict[str, Any]:
     elif isinstance(result, PaceResult):
         found = {"pace": [[seconds * 1000 / result.n for seconds in process] for process in result.times_s]}
     else:
-        factor = 1000 if result.mode == SINGLE else 1000 / result.q
+        factor = 1000 if isinstance(result, RerankResult) or result.mode == SINGLE else 1000 / result.q
         times = [[seconds * factor for seconds in process] for process in result.times_s]
         precision = {f"precision {stratum}": values for stratum, values in result.precision.items()}
-        found = {"time": times, "recall": result.recall_at_k, **precision}
+        more = {"size": result.size_bytes} if isinstance(result, RerankResult) else {"recall": result.recall_at_k}
+        found = {"time": times, **more, **precision}
     kept = {metric: value for metric, value in found.items() if value not in (None, [])}
     return {metric: value for metric, value in kept.items() if not scores_only or metric.startswith(SCORES)}
 

@@ -10,6 +10,7 @@ from pathlib import Path
 import numpy as np
 from matplotlib.figure import Figure
 
+from bench.figures.class_accuracy import draw_classes
 from bench.figures.costs import draw_costs
 from bench.figures.difficulty import draw_leakage, draw_lid
 from bench.figures.gallery import draw_gallery
@@ -20,8 +21,11 @@ from bench.figures.precision import draw_concepts, draw_precision
 from bench.figures.ranking import draw_ranking
 from bench.figures.ranks import draw_ranks
 from bench.figures.recall import draw_recall
+from bench.figures.regions import draw_region_times, draw_regions
+from bench.figures.reranking import draw_reranking
 from bench.figures.steps import draw_exact_or_lsh, draw_slip
 from bench.figures.style import save_figure
+from bench.figures.systems import draw_systems
 from bench.figures.throughput import draw_throughput
 from bench.figures.times import draw_times
 from bench.figures.training import draw_curves
@@ -41,10 +45,15 @@ FIGURES: dict[str, Callable[[Path], Figure | None]] = {
     "ranking": draw_ranking,
     "precision_by_difficulty": draw_precision,
     "precision_by_concept": draw_concepts,
+    "class_accuracy": draw_classes,
     "recall_over_lid": draw_lid,
     "spatial_leakage": draw_leakage,
     "training_losses": draw_losses,
     "training_curves": draw_curves,
+    "systems": draw_systems,
+    "reranking": draw_reranking,
+    "regions": draw_regions,
+    "region_times": draw_region_times,
     "throughput": draw_throughput,
 }
 
@@ -65,9 +74,15 @@ CAPTIONS: dict[str, str] = {
     "precision_by_difficulty": "Share of relevant tiles among the neighbours, with random weights, a colour descriptor "
     "and random answers as baselines where the suite has them.",
     "precision_by_concept": "Precision of exact neighbours for each concept that a query shows.",
+    "class_accuracy": "Which classes find their own: share of the neighbours that bear the query's label, by class and "
+    "system.",
     "recall_over_lid": "Recall over the local intrinsic dimension of the queries: what an average hides.",
     "spatial_leakage": "Scores with the query's own tile left out, and with all tiles that show its ground left out.",
     "training_losses": "DINO's loss by epoch.",
+    "systems": "Whole systems side by side: precision over the time from a picture to its answer.",
+    "regions": "Queries by their whole pictures and by regions of them: precision by difficulty.",
+    "region_times": "What a query costs by number of crops, beside what describing the corpus costs.",
+    "reranking": "What re-ranking an index' answers gains in average precision, over the time that it adds.",
     "throughput": "Rates of tiling, training and extraction beside the published way of doing the same work, all "
     "measured in this run.",
     "training_curves": "Loss, the teacher's entropy, the student's divergence from the teacher and k-NN accuracy over "
@@ -90,11 +105,16 @@ REASONS: dict[str, str] = {
     "data set is one backbone's features, and `python -m bench rank` takes those of several runs together",
     "precision_by_difficulty": "no query was judged",
     "precision_by_concept": "no query was judged, or exact search was not among the engines",
+    "class_accuracy": 'no query was judged by a label; in [judge], source = "labels" does that',
     "recall_over_lid": "no approximate engine was measured, or the run knows no geometry of its queries",
     "spatial_leakage": "no tile but the query's own was left out; in [queries], "
     'exclude = ["self", "overlap", "block"] leaves out more',
     "training_losses": "no backbone was trained in this run",
     "training_curves": "no backbone was trained in this run",
+    "systems": "the suite names no systems, or nothing was judged; in a suite, [system.NAME] names the parts of one",
+    "regions": "no query was asked by regions; in a suite, [regions.NAME] does that",
+    "region_times": "no query was asked by regions; in a suite, [regions.NAME] does that",
+    "reranking": "no answers were re-ranked; in a suite, [rerank.NAME] does that",
     "throughput": "no rate was measured",
     "tile_map": "the tiles have no footprints: the corpus is not a raster, or its tiles are no longer in the cache",
     "mosaic": "the tiles have no footprints",

@@ -20,6 +20,7 @@ from bench.figures.style import (
     label_ends,
     read_rows,
     span,
+    trained_by,
     trained_looks,
 )
 from bench.tables.published import MODELS, published_table
@@ -43,16 +44,18 @@ def draw_losses(tables: Path, *, whole_published: bool = False) -> Figure | None
     epochs = losses.groupby("backbone")["epoch"].size()
     has_tiles = len(models) and models["train_tiles"].notna().any()
     tiles = f" on {span(models['train_tiles'].dropna())} tiles" if has_tiles else ""
+    methods = trained_by(models) or ["dino"]
+    depends = "the number of outputs" if methods == ["dino"] else "the method, and DINO's on the number of outputs"
     sheet = Sheet(
-        "DINO training",
+        "DINO training" if methods == ["dino"] else f"Training ({', '.join(methods)})",
         f"{span(epochs)} epoch{'s' if epochs.max() > 1 else ''}{tiles}, mean over each epoch. "
-        "Loss levels depend on the number of outputs.",
+        f"Loss levels depend on {depends}.",
         height_in=2.8,
     )
     figure, axes = draw_sheet(sheet)
     ax = axes[0, 0]
     ends = draw_trained(ax, losses, ("epoch", "loss"), looks)
-    ax.set_ylabel("loss (nats)")
+    ax.set_ylabel("loss (nats)" if set(methods) <= {"dino", "classify"} else "loss")
     ax.margins(y=0.12)
     if whole_published:
         _draw_whole_published(ax)
@@ -69,7 +72,7 @@ def draw_losses(tables: Path, *, whole_published: bool = False) -> Figure | None
 def _draw_published(ax: Axes, losses: pd.DataFrame) -> None:
     """The thesis' curves as thin grey lines, where the run is long enough to set beside them."""
     columns = [column for column in map(str, losses) if column.startswith("published_")]
-    published = losses.drop_duplicates("epoch").set_index("epoch")[columns].dropna(how="all").sort_index()
+    published = losses.groupby("epoch")[columns].first().dropna(how="all")
     if len(published) < _LONG_EPOCHS:
         return
     for column in columns:

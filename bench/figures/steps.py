@@ -35,6 +35,7 @@ from bench.figures.style import (
 from bench.judging.judgments import STRATA
 from bench.tables.names import largest_sizes
 
+_LEAST_HEIGHT_IN = 1.5  # of all axes: legend and labels of x take a good part of it
 _MOST_ROWS = 12  # settings of a backbone; of more, those evenly spread over recall
 _SAME = ["backbone", "variant", *SETTING, "mode", "threads"]
 _ENDS = ("", "_ci_low", "_ci_high")
@@ -93,6 +94,7 @@ def draw_exact_or_lsh(tables: Path) -> Figure | None:
     strata = [stratum for stratum in STRATA if stratum in set(losses["stratum"])]
     ceilings = losses.groupby("stratum")[["ceiling", "lsh_ci_high"]].max().max(axis=1)
     colours, varying = variant_colours(cells["variant"]), varying_settings(settings)
+    backbones = settings["backbone"].nunique()
     sheet = Sheet(
         "Who loses the neighbours: the model or its index?",
         f"Share of the neighbours that are relevant, {span(losses['queries'])} judged queries a difficulty. Filled: "
@@ -100,9 +102,9 @@ def draw_exact_or_lsh(tables: Path) -> Figure | None:
         "features lead to none of them, though as many exist. The black mark is exact search, the line round the end "
         "of LSH its 95 % interval, the dotted line random answers. Each difficulty has a scale of its own."
         f"{_shown(measured, settings)}{label_key(varying)}",
-        rows=settings["backbone"].nunique(),
+        rows=backbones,
         columns=len(strata),
-        height_in=0.5 + 0.19 * _longest(settings),
+        height_in=max(0.5 + 0.19 * _longest(settings), _LEAST_HEIGHT_IN / backbones),
     )
     figure, axes = draw_sheet(sheet, sharex="col", sharey="row")
     for row, (backbone, here) in enumerate(settings.groupby("backbone", sort=False)):

@@ -213,6 +213,12 @@ def trained_looks(models: pd.DataFrame) -> dict[str, dict[str, Any]]:
     return backbone_looks(trained["backbone"][trained.index.isin([trained.index[0], *best])])
 
 
+def trained_by(models: pd.DataFrame) -> list[str]:
+    """By which methods backbones were trained, such as ``["dino"]``: the table's weights are ``dino from random``."""
+    trained = models[models["train_epochs"].notna()] if len(models) else models
+    return list(dict.fromkeys(str(words).partition(" from ")[0] for words in trained.get("weights", ())))
+
+
 def draw_trained(ax: Axes, curves: pd.DataFrame, axes: tuple[str, str], looks: dict[str, dict[str, Any]]) -> pd.Series:
     """Draw one curve a backbone, thin and grey where it has no look; the last values of those that have one.
 

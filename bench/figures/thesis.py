@@ -1,4 +1,4 @@
-"""The thesis' figures by name, each drawn from a finished run: ``python -m bench figure RUN NAME``."""
+"""Figures by name, the thesis' and a sibling's, each drawn from a finished run: ``python -m bench figure RUN NAME``."""
 
 import dataclasses
 from collections.abc import Callable, Sequence
@@ -13,19 +13,23 @@ from bench.figures.attention import Heads, draw_attention
 from bench.figures.false_positives import draw_false_positives
 from bench.figures.gallery import choose_queries
 from bench.figures.losses import draw_losses
+from bench.figures.matches import draw_matches
 from bench.figures.neighbours import draw_neighbours, draw_rows
 from bench.figures.query_tiles import draw_queries
+from bench.figures.region_query import draw_region_query
 from bench.figures.style import save_figure
 from bench.finished_run import FinishedRun
 from bench.judging.judgments import EASY, HARD, MEDIUM, Judgments
+from bench.region_answers import RegionAnswers
 from bench.run_answers import Answers, find_answers, find_judged_answers
 from bench.tables.run_tables import TABLES
 from ris_core.attention import last_attention
 from ris_core.backbone import build_backbone
 from ris_core.errors import ArtifactError, CheckpointError, RisError, SuiteError
 from ris_core.preprocess import PREPROCESSING
+from ris_core.records import Tiles
 
-_NEIGHBOURS, _NEAREST, _FALSE_POSITIVES = 49, 4, 12  # k where none is given
+_NEIGHBOURS, _NEAREST, _FALSE_POSITIVES, _MATCHES = 49, 4, 12, 10  # k where none is given
 _MOST_ROWS = 20  # queries in one figure
 _RANKS = (1, 2, 3, 5, 10, 15, 20)
 
@@ -42,6 +46,7 @@ class FigureOptions:
         ranks: Ranks of the neighbours that are shown, from 1.
         mass: Share of the attention that a mask keeps.
         published: Draw the thesis' loss curves to their ends, each by name.
+        regions: Name of a table of regions in the run's suite.
     """
 
     tile: tuple[int, ...] = ()
@@ -51,6 +56,7 @@ class FigureOptions:
     ranks: tuple[int, ...] = _RANKS
     mass: float = 0.6
     published: bool = False
+    regions: str | None = None
 
     def fitting(self, takes: Sequence[str]) -> Self:
         """Those of the options that a figure takes."""
@@ -90,6 +96,24 @@ def _nearest(run: FinishedRun, options: FigureOptions) -> Figure:
     answers = _answers(run, options, rows, k)
     title = f"{'Easy queries' if set(answers.strata) == {EASY} else 'Queries'} and their nearest tiles"
     return draw_rows(run.tiles, answers, range(1, k + 1), title)
+
+
+def _matches(run: FinishedRun, options: FigureOptions) -> Figure:
+    if len(options.tile) > 1:
+        raise _one_tile_fault(options)
+    tile = options.tile[0] if options.tile else run.random_tile(run.record.suite["queries"]["seed"])
+    answers = _answers(run, dataclasses.replace(options, tile=(tile,)), [], options.k or _MATCHES)
+    corpus = run.record.suite["corpus"]
+    return draw_matches(run.tiles, answers, corpus["stride_px"] or corpus["tile_px"])
+
+
+def _regions(run: FinishedRun, options: FigureOptions) -> Figure | None:
+    if not run.record.suite.get("regions"):
+        return None
+    if len(options.tile) > 1:
+        raise _one_tile_fault(options)
+    tile = options.tile[0] if options.tile else None
+    return draw_region_query(run.tiles, RegionAnswers.open(run, tile, options.backbone, options.regions))
 
 
 def _selected(run: FinishedRun, options: FigureOptions) -> Figure:
@@ -158,6 +182,9 @@ THESIS: dict[str, ThesisFigure] = {
     "queries": ThesisFigure(_queries, (), "The judged queries of each difficulty, with what they show."),
     "neighbours": ThesisFigure(_neighbours, (*_ASKED, "k"), "A query and its nearest neighbours, as a square."),
     "nearest": ThesisFigure(_nearest, (*_ASKED, "k"), "Easy queries, each with its nearest neighbours."),
+    "matches": ThesisFigure(
+        _matches, (*_ASKED, "k"), "A tile drawn at random and its nearest, with distances and places."
+    ),
     "selected": ThesisFigure(
         _selected, (*_ASKED, "ranks"), "Chosen medium and hard queries, with the neighbours of some ranks."
     ),
@@ -165,11 +192,23 @@ THESIS: dict[str, ThesisFigure] = {
         _false_positives, (*_ASKED, "k"), "Irrelevant tiles that came out near the top, and what they show.",
         "nothing was judged, or every neighbour within the judged depth is relevant",
     ),
+    "region_query": ThesisFigure(
+        _regions, ("tile", "backbone", "regions"), "A query, its regions, and the first answers to each of them.",
+        "no query was asked by regions; in a suite, [regions.NAME] does that",
+    ),
     "attention": ThesisFigure(
         _attention, ("tile", "backbone", "mass"), "Attention of the last block's heads on one tile: raw, and as masks."
     ),
 }  # fmt: skip
-ON_PAGE = ("queries", "neighbours", "nearest", "false_positives", "attention")  # losses stand there from the tables
+ON_PAGE = (
+    "queries",
+    "neighbours",
+    "nearest",
+    "matches",
+    "false_positives",
+    "attention",
+    "region_query",
+)  # losses are there already
 
 
 def draw_named(run: FinishedRun, name: str, options: FigureOptions = FigureOptions()) -> Figure:
@@ -196,7 +235,7 @@ def draw_thesis(run: FinishedRun, folder: Path) -> list[Drawn]:
     What a run cannot show is left out with a reason; what the cache has lost, `draw_named` says at length.
     """
     drawn = []
-    for name in ON_PAGE:
+    for name in (name for name in ON_PAGE if name != "matches" or _hides_places(run.tiles)):
         caption = f"{THESIS[name].caption} Other tiles, models and formats: python -m bench figure RUN {name}."
         try:
             files = save_figure(draw_named(run, name), folder / PICTURES / name, ("png",))
@@ -206,6 +245,12 @@ def draw_thesis(run: FinishedRun, folder: Path) -> list[Drawn]:
         else:
             drawn.append(Drawn(name, caption, tuple(files)))
     return drawn
+
+
+def _hides_places(tiles: Tiles) -> bool:
+    """Whether an id alone does not tell where a tile lies: there are several files, or two grids."""
+    table = tiles.table
+    return bool(table["raster"].nunique() > 1 or table.duplicated(["row", "col"]).any())
 
 
 def _answers(run: FinishedRun, options: FigureOptions, rows: Sequence[int], k: int) -> Answers:
@@ -235,9 +280,13 @@ def _rows_of(judgments: Judgments, *strata: str) -> list[int]:
 def _one_tile(run: FinishedRun, options: FigureOptions, stratum: str) -> int:
     """The tile that is asked for: by default the first query of a difficulty, without judgments the first tile."""
     if len(options.tile) > 1:
-        raise SuiteError(f"--tile {' --tile '.join(map(str, options.tile))}: the figure shows one tile. Name one.")
+        raise _one_tile_fault(options)
     if options.tile:
         return options.tile[0]
     if run.judgments is None or not len(run.judgments):
         return int(np.min(run.tiles.ids))
     return int(run.judgments.queries["query_id"].iloc[_rows_of(run.judgments, stratum)[0]])
+
+
+def _one_tile_fault(options: FigureOptions) -> SuiteError:
+    return SuiteError(f"--tile {' --tile '.join(map(str, options.tile))}: the figure shows one tile. Name one.")

@@ -8,13 +8,25 @@ import pandas as pd
 from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 
-from bench.figures.style import RC, SOFT, Sheet, draw_sheet, draw_trained, label_ends, read_rows, span, trained_looks
+from bench.figures.style import (
+    RC,
+    SOFT,
+    Sheet,
+    draw_sheet,
+    draw_trained,
+    label_ends,
+    read_rows,
+    span,
+    trained_by,
+    trained_looks,
+)
 
 _KNN = "knn_20"
 _PANELS = {
     "loss": "loss (nats)",
     "teacher_entropy": "teacher entropy (nats)",
     "kl": "KL, student from\nteacher (nats)",
+    "accuracy": "accuracy on\ntraining tiles",
     _KNN: "k-NN accuracy,\nk = 20",
 }
 _UNITS = ((300.0, "s", 1.0), (3 * 3600.0, "min", 60.0), (float("inf"), "h", 3600.0))  # up to which time, name, seconds
@@ -30,6 +42,8 @@ def draw_curves(tables: Path) -> Figure | None:
         return None
     curves = _with_time(losses, models)
     panels = {column: label for column, label in _PANELS.items() if curves[column].notna().any()}
+    if not set(trained_by(models)) <= {"dino", "classify"}:
+        panels["loss"] = "loss"  # of pairs and triplets, which have no unit
     last_s = curves["time"].max()
     unit, seconds = next((name, seconds) for limit, name, seconds in _UNITS if last_s <= limit)
     curves["time"] /= seconds
@@ -77,10 +91,15 @@ def _words(losses: pd.DataFrame, models: pd.DataFrame) -> str:
     epochs = losses.groupby("backbone")["epoch"].size()
     tiles = f" on {span(models['train_tiles'].dropna())} tiles" if models["train_tiles"].notna().any() else ""
     has_knn = models[_KNN].notna().any()
-    knn = " Grey dots: backbones that were not trained. Accuracy is read of the teacher's features." if has_knn else ""
+    methods = trained_by(models)
+    teacher = " Accuracy is read of the teacher's features." if methods == ["dino"] else ""
+    knn = f" Grey dots: backbones that were not trained.{teacher}" if has_knn else ""
+    collapse = (
+        " Entropy staying at its ceiling, ln(outputs), or KL falling to 0 would be a sign of collapse: all tiles then "
+        "get the same answer."
+    )
     some = " Of so many backbones the first and the best are named." if len(epochs) > len(trained_looks(models)) else ""
     return (
         f"{span(epochs)} epoch{'s' if epochs.max() > 1 else ''}{tiles}, mean over each epoch; reading k-NN takes no "
-        "part in the time. Entropy staying at its ceiling, ln(outputs), or KL falling to 0 would be a sign of "
-        f"collapse: all tiles then get the same answer.{knn}{some}"
+        f"part in the time.{collapse if 'dino' in methods else ''}{knn}{some}"
     )

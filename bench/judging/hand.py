@@ -6,7 +6,7 @@ from pathlib import Path
 import numpy as np
 import pandas as pd
 
-from bench.judging.judgments import EASY, HARD, MEDIUM, QUERY_COLUMNS, STRATA, Judgments
+from bench.judging.judgments import EASY, HARD, MEDIUM, NOT_SEARCHED, QUERY_COLUMNS, STRATA, Judgments
 from bench.judging.spreadsheet import listed, read_rows, whole_number
 from ris_core.errors import CorpusError
 
@@ -14,25 +14,29 @@ DIFFICULTIES = (EASY, MEDIUM, HARD)
 COLUMNS = ("tile", "concept", "difficulty")
 
 
-def hand_judgments(ids: np.ndarray, path: Path, depths: Mapping[str, int]) -> Judgments:
+def hand_judgments(
+    ids: np.ndarray, path: Path, depths: Mapping[str, int], held_out: np.ndarray | None = None
+) -> Judgments:
     """The queries of a file, with nothing decided about any tile yet.
 
     Args:
         ids: (n,) tile ids of the corpus that is searched.
         path: CSV with the columns `COLUMNS`: the id of a query's tile, what it shows, and one of `DIFFICULTIES`.
         depths: For each difficulty the length of the answer lists that are judged.
+        held_out: Ids of tiles that are queries and not searched.
 
     Raises:
         CorpusError: With all faults of the file, or if there is no query in it.
         ArtifactError: If it is missing, no text, or lacks a column.
     """
     places = {int(tile): row for row, tile in enumerate(ids)}
+    places |= {} if held_out is None else {int(tile): NOT_SEARCHED for tile in held_out}
     records: dict[int, tuple[int, int, str, str, int, int]] = {}
     faults = []
     for line, (tile, concept, difficulty) in read_rows(path, COLUMNS):
         number = whole_number(tile)
         if number is None or number not in places:
-            faults.append(f"line {line}: tile {tile!r} is not the id of one of the {len(ids)} tiles that are searched.")
+            faults.append(f"line {line}: tile {tile!r} is not the id of one of the {len(places)} tiles that can ask.")
         elif number in records:
             faults.append(f"line {line}: tile {number} stands there again; a tile is one query.")
         elif not concept or difficulty not in DIFFICULTIES:

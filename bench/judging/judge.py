@@ -15,7 +15,19 @@ import numpy as np
 import pandas as pd
 
 from bench.judging.hand import hand_judgments
-from bench.judging.judgments import EASY, HARD, LABEL, MEDIUM, QRELS, QUERY_COLUMNS, STRATA, Judgments
+from bench.judging.held_out import judge_held_out
+from bench.judging.judgments import (
+    EASY,
+    HARD,
+    LABEL,
+    MEDIUM,
+    NOT_SEARCHED,
+    QRELS,
+    QUERY_COLUMNS,
+    STRATA,
+    Judgments,
+)
+from bench.judging.pairs import judge_pairs
 from bench.judging.strata import (
     Concept,
     easy_concepts,
@@ -28,13 +40,14 @@ from bench.judging.strata import (
 from bench.judging.trec import read_qrels
 from ris_core.errors import CorpusError
 from ris_core.records import Tiles
+from ris_core.tiling.ground_truth import GroundTruth
 
-Source = Literal["auto", "classes", "labels", "qrels", "hand"]
+Source = Literal["auto", "classes", "labels", "qrels", "hand", "ground_truth"]
 SHARES = (
     *("easy_fill", "easy_hit", "medium_main", "medium_hit", "medium_cover"),
     *("hard_min", "hard_part", "hard_max", "object_tiles_frac"),
 )
-AUTO, CLASSES, LABELS, BY_HAND = "auto", "classes", "labels", "hand"
+AUTO, CLASSES, LABELS, BY_HAND, GROUND_TRUTH = "auto", "classes", "labels", "hand", "ground_truth"
 
 
 @dataclasses.dataclass(frozen=True)
@@ -42,8 +55,9 @@ class JudgeSpec:
     """Where judgments come from, how many queries, and the rules; shares are of a tile's area.
 
     Attributes:
-        source: ``"classes"``, ``"labels"``, ``"qrels"``, ``"hand"``, or ``"auto"``: the first for which there is
-            something to judge from, in the order qrels, hand, classes, labels.
+        source: ``"classes"``, ``"labels"``, ``"qrels"``, ``"hand"``, ``"ground_truth"`` (of the corpus, see
+            `bench.judging.pairs`), or ``"auto"``: the first for which there is something to judge from, in the order
+            qrels, hand, ground_truth, classes, labels.
         easy: Easy queries.
         medium: Medium queries.
         hard: Hard queries.
@@ -145,25 +159,29 @@ class JudgeSpec:
         return found
 
     def corpus_faults(self, n: int, source: str) -> list[str]:
-        """Which depths a corpus of ``n`` tiles cannot serve when judged from ``source``, one sentence each."""
+        """Which depths ``n`` tiles beside the query cannot serve when judged from ``source``, one sentence each."""
         used = {
-            BY_HAND: [f"{name}_depth" for name in (EASY, MEDIUM, HARD)],
+            **{by: [f"{name}_depth" for name in (EASY, MEDIUM, HARD)] for by in (BY_HAND, GROUND_TRUTH)},
             CLASSES: [f"{name}_depth" for name in (EASY, MEDIUM, HARD) if getattr(self, name)],
             LABELS: ["label_depth"],
         }.get(source, [])
         return [
-            f"{name} = {getattr(self, name)}; a query has only {n - 1} other tiles. Lower it, or take more tiles."
+            f"{name} = {getattr(self, name)}; a query has only {n} other tiles. Lower it, or take more tiles."
             for name in used
-            if getattr(self, name) > n - 1
+            if getattr(self, name) > n
         ]
 
 
-def judge_tiles(tiles: Tiles, spec: JudgeSpec) -> Judgments | None:
+def judge_tiles(
+    tiles: Tiles, spec: JudgeSpec, held_out: Tiles | None = None, truth: GroundTruth | None = None
+) -> Judgments | None:
     """Queries and judgments of a corpus, the same for the same seed; None where there is nothing to judge from.
 
     Args:
         tiles: The corpus that will be searched.
         spec: Rules and numbers.
+        held_out: Tiles that are queries and not searched, with what is known of them; None: searched tiles are.
+        truth: The ground truth that names them, if one does.
 
     Raises:
         CorpusError: If the corpus lacks what ``spec.source`` asks for, or is too small for a depth.
@@ -173,29 +191,35 @@ def judge_tiles(tiles: Tiles, spec: JudgeSpec) -> Judgments | None:
     has = {
         QRELS: spec.qrels is not None,
         BY_HAND: spec.queries is not None,
+        GROUND_TRUTH: truth is not None,
         CLASSES: shares is not None,
         LABELS: tiles.labels is not None,
     }
     source = next((name for name in has if has[name]), None) if spec.source == AUTO else spec.source
     if source is None:
         return None
-    faults = spec.corpus_faults(len(tiles), source)
+    faults = spec.corpus_faults(len(tiles) - (held_out is None), source)
     if faults:
         raise CorpusError("[judge] does not fit the corpus:\n" + "\n".join(f"- {fault}" for fault in faults))
     if source == QRELS and spec.qrels is not None:
-        return _judge_by_qrels(tiles, spec, spec.qrels)
+        return _judge_by_qrels(tiles, spec, spec.qrels, held_out)
+    depths = {EASY: spec.easy_depth, MEDIUM: spec.medium_depth, HARD: spec.hard_depth}
+    if source == GROUND_TRUTH and truth is not None and held_out is not None:
+        return judge_pairs(tiles, held_out, truth, depths)
     if source == BY_HAND and spec.queries is not None:
-        depths = {EASY: spec.easy_depth, MEDIUM: spec.medium_depth, HARD: spec.hard_depth}
-        return hand_judgments(tiles.ids, spec.queries, depths)
+        return hand_judgments(tiles.ids, spec.queries, depths, None if held_out is None else held_out.ids)
     if source == CLASSES and shares is not None:
         return _judge_by_classes(tiles, spec, shares)
     if source == LABELS and tiles.labels is not None:
+        if held_out is not None:
+            return judge_held_out(tiles, held_out, spec.per_label, spec.label_depth, spec.seed)
         return _judge_by_labels(tiles, spec)
     remedy = {
         CLASSES: "Name a co-registered land-cover raster as corpus.classes",
         LABELS: "Name a table of labels as corpus.labels, or use an image folder with one subfolder a class",
         QRELS: "Name a qrels file as judge.qrels",
         BY_HAND: "Name a CSV of queries as judge.queries",
+        GROUND_TRUTH: "Name a file of ground truth as corpus.ground_truth",
     }[source]
     raise CorpusError(f'[judge] source = "{source}", but the corpus has none. {remedy}, or set source = "auto".')
 
@@ -252,11 +276,11 @@ def _judge_by_labels(tiles: Tiles, spec: JudgeSpec) -> Judgments:
     return _gathered(tiles, plan, spec.seed)
 
 
-def _judge_by_qrels(tiles: Tiles, spec: JudgeSpec, path: Path) -> Judgments:
+def _judge_by_qrels(tiles: Tiles, spec: JudgeSpec, path: Path, held_out: Tiles | None) -> Judgments:
     """The judgments of a file; a tile that it does not list is not relevant."""
     qrels = read_qrels(path)
     places = pd.Series(np.arange(len(tiles)), index=tiles.ids)
-    here = qrels["topic"].isin(places.index)
+    here = qrels["topic"].isin(places.index if held_out is None else [*tiles.ids, *held_out.ids])
     inside = here & qrels["document"].isin(places.index)
     topics = qrels.loc[here].drop_duplicates("topic")
     if topics.empty:
@@ -268,12 +292,13 @@ def _judge_by_qrels(tiles: Tiles, spec: JudgeSpec, path: Path) -> Judgments:
     notes += (
         [f"{absent} judgments of {path.name} are of tiles outside this corpus and were left out."] if absent else []
     )
-    rows = places[topics["topic"]].to_numpy(np.int64)
+    rows = places.reindex(topics["topic"], fill_value=NOT_SEARCHED).to_numpy(np.int64)
     relevant = np.zeros((len(topics), len(tiles)), dtype=bool)
     right = qrels[inside & (qrels["grade"] > 0)]
     query = pd.Series(np.arange(len(topics)), index=topics["topic"])
     relevant[query[right["topic"]].to_numpy(), places[right["document"]].to_numpy()] = True
-    relevant[np.arange(len(topics)), rows] = False
+    searched = rows != NOT_SEARCHED
+    relevant[np.flatnonzero(searched), rows[searched]] = False
     depths = {EASY: spec.easy_depth, MEDIUM: spec.medium_depth, HARD: spec.hard_depth, LABEL: spec.label_depth}
     strata = [name if name in depths else QRELS for name in topics["iteration"]]
     queries = pd.DataFrame(

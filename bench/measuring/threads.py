@@ -9,19 +9,23 @@ import threadpoolctl
 
 @contextlib.contextmanager
 def limited_threads(threads: int) -> Iterator[dict[str, int]]:
-    """Hold BLAS, OpenMP (faiss) and, where it is loaded, torch to a number of threads.
+    """Hold BLAS, OpenMP (faiss) and, where they are loaded, torch and OpenCV to a number of threads.
 
     Yields:
         The pools that were found and the threads that they report, by library name.
     """
-    torch = sys.modules.get("torch")
-    before = 0 if torch is None else torch.get_num_threads()
+    own = {}  # libraries with threads that threadpoolctl does not know: how to read and how to set their number
+    if (torch := sys.modules.get("torch")) is not None:
+        own["torch"] = torch.get_num_threads, torch.set_num_threads
+    if (cv2 := sys.modules.get("cv2")) is not None:
+        own["cv2"] = cv2.getNumThreads, cv2.setNumThreads
+    before = {name: read() for name, (read, _) in own.items()}
     with threadpoolctl.threadpool_limits(limits=threads):
-        if torch is not None:
-            torch.set_num_threads(threads)
+        for _, hold in own.values():
+            hold(threads)
         try:
             seen = {pool["prefix"]: int(pool["num_threads"]) for pool in threadpoolctl.threadpool_info()}
-            yield seen if torch is None else {**seen, "torch": torch.get_num_threads()}
+            yield {**seen, **{name: read() for name, (read, _) in own.items()}}
         finally:
-            if torch is not None:
-                torch.set_num_threads(before)
+            for name, (_, hold) in own.items():
+                hold(before[name])

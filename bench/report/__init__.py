@@ -15,7 +15,7 @@ from bench.machine import describe
 from bench.report.hygiene_sentences import hygiene_results
 from bench.report.page import Contents, render_page, searched_things
 from bench.report.sentences import key_results
-from bench.results import OK, QueryResult, Result, RunRecord, read_results, read_run
+from bench.results import CELLS, OK, QueryResult, Result, RunRecord, read_results, read_run
 from bench.run_answers import Answers
 from bench.tables.provenance_table import trace_words
 from bench.tables.run_tables import JUDGMENTS, TABLES, run_tables
@@ -59,8 +59,9 @@ def _write_tables(run_folder: Path, record: RunRecord) -> dict[str, pd.DataFrame
     """The run's tables, each under a caption that says where, on how many tiles and by which run it was measured."""
     folder = run_folder / TABLES
     paths = {name: folder / f"{name}.csv" for name in CAPTIONS}
-    if all(path.is_file() for path in paths.values()):
-        tables = {name: read_table(path) for name, path in paths.items()}
+    kept = {name: path for name, path in paths.items() if path.is_file()}
+    if len(kept) == len(paths) or (kept and not any((run_folder / CELLS).glob("*.json"))):
+        tables = {name: read_table(path) for name, path in kept.items()}  # published before a table was thought of
     else:
         tables = run_tables(run_folder)
     n = record.corpus.get("indexed")

@@ -44,14 +44,17 @@ CHAPTERS = (
     Chapter(
         "precision",
         "Precision",
-        ("precision_by_difficulty", "exact_or_lsh", "precision_by_concept"),
-        ("nn_precision_averages", "exact_or_lsh", "nn_precision"),
+        ("precision_by_difficulty", "exact_or_lsh", "precision_by_concept", "class_accuracy"),
+        ("nn_precision_averages", "class_accuracy", "revisited", "exact_or_lsh", "nn_precision"),
     ),
+    Chapter("systems", "Systems", ("systems",), ("systems",)),
+    Chapter("reranking", "Re-ranking", ("reranking",), ("reranking",)),
+    Chapter("regions", "Queries by regions", ("regions", "region_query", "region_times"), ("regions", "region_times")),
     Chapter("differences", "Differences", (), ("published_differences", "differences")),
     Chapter(
         "neighbours",
         "Queries and their neighbours",
-        ("queries", "gallery_*", "neighbours", "nearest", "false_positives", "attention"),
+        ("queries", "gallery_*", "neighbours", "nearest", "matches", "false_positives", "attention"),
         (),
     ),
     Chapter(
@@ -149,8 +152,10 @@ def render_page(contents: Contents) -> str:
 
 def _chapters(record: RunRecord) -> list[Chapter]:
     """Those that the suite asks for: one that searches nothing has nothing to say of search."""
-    searched, paced = record.suite.get("engines", True), record.suite.get("throughput")
-    return [c for c in CHAPTERS if c.anchor == "corpus" or (paced if c.anchor == "throughput" else searched)]
+    suite = record.suite
+    asked = {"corpus": True, "throughput": suite.get("throughput"), "reranking": suite.get("reranks")}
+    asked |= {"systems": suite.get("systems"), "regions": suite.get("regions")}
+    return [chapter for chapter in CHAPTERS if asked.get(chapter.anchor, suite.get("engines", True))]
 
 
 def compared_words(record: RunRecord, results: Sequence[Result]) -> str:

@@ -16,7 +16,10 @@ from bench.judging.judgments import STRATA
 from bench.report.comparison import could_show, evidence, largest_difference, tally
 from bench.report.finding import Finding, percent, score_words
 from bench.report.growth_sentences import growth_results
+from bench.report.region_sentences import region_results
+from bench.report.reranking_sentences import reranking_results
 from bench.report.search_sentences import GOOD_RECALL, search_results
+from bench.report.system_sentences import system_results
 from bench.report.thesis_sentences import distance_results, published_results, slip_results
 from bench.report.throughput_sentences import throughput_results
 from bench.scores.inference import ALPHA
@@ -35,8 +38,11 @@ def key_results(tables: Path) -> list[Finding]:
         for family in (BACKBONES, APPROXIMATION, SLIP)
     }
     return [
+        *system_results(tables),
         *_precision_sentences(averages, families[BACKBONES]),
         *_training_sentences(families[BACKBONES], read_rows(tables, "models")),
+        *reranking_results(tables),
+        *region_results(tables),
         *published_results(tables),
         *distance_results(tables, _reference(cells, averages)),
         *search_results(tables, _reference(cells, averages)),

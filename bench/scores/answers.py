@@ -53,6 +53,22 @@ def squared_distances(base: np.ndarray, queries: np.ndarray, rows: np.ndarray) -
     return out
 
 
+def checked_rows(rows: np.ndarray, n: int, q: int, k: int) -> np.ndarray:
+    """The rows that an engine answered to q queries, if they can be.
+
+    Raises:
+        SearchError: If the answer is of another shape than (q, at least k), or names rows other than -1 to n - 1.
+    """
+    if type(rows) is not np.ndarray or rows.dtype.kind not in "iu":
+        kind = getattr(rows, "dtype", type(rows).__name__)
+        raise SearchError(f"the engine answered rows that are {kind}; allowed is an array of whole numbers.")
+    if rows.ndim != 2 or len(rows) != q or rows.shape[1] < k:
+        raise SearchError(f"the engine answered {q} queries at k = {k} by rows of shape {rows.shape}.")
+    if rows.size and (rows.min() < PADDING_ID or rows.max() >= n):
+        raise SearchError(f"the engine answered rows from {rows.min()} to {rows.max()}; the base has {n}.")
+    return rows
+
+
 def check_answers(rows: np.ndarray, base: Features, queries: np.ndarray, query_rows: np.ndarray, k: int) -> Answers:
     """Hits of the rows that an engine answered.
 
@@ -66,13 +82,7 @@ def check_answers(rows: np.ndarray, base: Features, queries: np.ndarray, query_r
     Raises:
         SearchError: If the engine's answer is of another shape, or names rows that do not exist.
     """
-    if type(rows) is not np.ndarray or rows.dtype.kind not in "iu":
-        kind = getattr(rows, "dtype", type(rows).__name__)
-        raise SearchError(f"the engine answered rows that are {kind}; allowed is an array of whole numbers.")
-    if rows.ndim != 2 or len(rows) != len(queries) or rows.shape[1] < k:
-        raise SearchError(f"the engine answered {len(queries)} queries at k = {k} by rows of shape {rows.shape}.")
-    if rows.size and (rows.min() < PADDING_ID or rows.max() >= len(base)):
-        raise SearchError(f"the engine answered rows from {rows.min()} to {rows.max()}; the base has {len(base)}.")
+    rows = checked_rows(rows, len(base), len(queries), k)
     is_tile = query_rows >= 0
     own = rows[is_tile] == query_rows[is_tile, None]
     first, missed = (own[:, 0].mean(), 1 - own.any(axis=1).mean()) if is_tile.any() else (np.nan, np.nan)

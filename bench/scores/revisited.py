@@ -134,8 +134,8 @@ def revisited_precision_at_k(judged: JudgedHits, k: int) -> np.ndarray:
     return np.where(judged.relevant > 0, found / np.minimum(k, last), np.nan)
 
 
-def revisited_scores(hits: Hits, labels: Sequence[PairLabels], setup: str) -> pd.DataFrame:
-    """Every score of one set-up, one row a query.
+def revisited_scores(judged: JudgedHits) -> pd.DataFrame:
+    """Every score of some answers, one row a query.
 
     The mean of a column is the published mean: pandas skips the queries without right tiles, whose scores are missing.
 
@@ -144,9 +144,8 @@ def revisited_scores(hits: Hits, labels: Sequence[PairLabels], setup: str) -> pd
         ``revisited_precision_at_<k>`` (as published).
 
     Raises:
-        SearchError: As `judge_setup`.
+        SearchError: As `revisited_average_precision`.
     """
-    judged = judge_setup(hits, labels, setup)
     scores = {"relevant": judged.relevant, "average_precision": revisited_average_precision(judged)}
     for k in DEPTHS:
         precision = precision_at_k(judged.hits, judged.relevance, k)

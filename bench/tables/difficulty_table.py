@@ -33,10 +33,12 @@ class DataFacts:
     Attributes:
         queries: For each backbone its `bench.query_facts.query_facts`.
         hygiene: Findings of `bench.hygiene`.
+        distractors: Searched tiles that were put in to distract.
     """
 
     queries: Mapping[str, pd.DataFrame] = dataclasses.field(default_factory=dict)
     hygiene: Sequence[Mapping[str, Any]] = ()
+    distractors: int = 0
 
 
 NOTHING_KNOWN = DataFacts()

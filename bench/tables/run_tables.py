@@ -9,6 +9,7 @@ from bench.judging.judgments import Judgments
 from bench.results import RunRecord, StageNote, read_results, read_run
 from bench.tables.difficulty_table import DataFacts
 from bench.tables.provenance_table import provenance_table
+from bench.tables.systems_table import systems_table
 from bench.tables.table import build_tables
 from bench.tables.variants_table import variants_table
 from ris_core.errors import ArtifactError
@@ -16,6 +17,7 @@ from ris_core.errors import ArtifactError
 _KNN = ("knn_10", "knn_20", "knn_20_ci_low", "knn_20_ci_high")
 _KNN_START = ("knn_10_start", "knn_20_start")
 LOGS, ANSWERS, JUDGMENTS, QUERIES, TABLES = "logs", "knn", "judgments", "queries", "tables"
+REGIONS = "regions"  # what single crops of the queries were answered
 
 
 def run_tables(run_folder: Path) -> dict[str, pd.DataFrame]:
@@ -33,7 +35,8 @@ def run_tables(run_folder: Path) -> dict[str, pd.DataFrame]:
     variants = variants_table(
         record.suite["backbones"], tables["models"], knn_answers(run_folder, record), tables["nn_precision"]
     )
-    return {**tables, "variants": variants, "provenance": provenance_table(record, results)}
+    systems = systems_table(record.suite, results, judgments, tables["models"])
+    return {**tables, "variants": variants, "systems": systems, "provenance": provenance_table(record, results)}
 
 
 def backbone_notes(record: RunRecord) -> dict[str, dict[str, Any]]:
@@ -52,7 +55,7 @@ def backbone_notes(record: RunRecord) -> dict[str, dict[str, Any]]:
             "model": entry["spec"]["model"],
             "weights": _weights_words(entry),
             "tiles": features.notes.get("n"),
-            "unit_length": record.suite.get("space", {}).get("normalize", False),
+            "unit_length": entry.get("space", record.suite.get("space", {})).get("normalize", False),
             **features.notes,
             **{name: None if space is None else space.notes.get(name) for name in _KNN},
             **{name: None if trained is None else trained.notes.get(name) for name in _KNN_START},
@@ -96,7 +99,7 @@ def data_facts(run_folder: Path, record: RunRecord) -> DataFacts:
         queries = {name: pd.read_parquet(path) for name, path in paths.items() if path.is_file()}
     except (OSError, ValueError) as error:
         raise ArtifactError(f"{run_folder / QUERIES}: no query facts to be read ({error}). Run again.") from error
-    return DataFacts(queries, record.hygiene)
+    return DataFacts(queries, record.hygiene, record.corpus.get("distractors", 0))
 
 
 def _of(stages: list[StageNote], stage: str, backbone: str) -> StageNote | None:
@@ -108,4 +111,4 @@ def _weights_words(entry: dict[str, Any]) -> str:
         return "none"
     start = entry["spec"]["weights"]
     start = start if start in ("random", "pretrained") else Path(start).name
-    return start if entry["recipe"] is None else f"dino from {start}"
+    return start if entry["recipe"] is None else f"{entry['recipe'].get('method', 'dino')} from {start}"

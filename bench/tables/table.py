@@ -15,8 +15,9 @@ import pandas as pd
 from tabulate import tabulate
 
 from bench.judging.judgments import Judgments
-from bench.results import BuildResult, PaceResult, QueryResult, Result
+from bench.results import BuildResult, PaceResult, QueryResult, RegionResult, RerankResult, Result
 from bench.tables.cheapest_table import cheapest_page, cheapest_table
+from bench.tables.class_table import class_table, classes_page
 from bench.tables.cost_table import (
     memory_page,
     memory_table,
@@ -51,6 +52,10 @@ from bench.tables.latex import alignments, latex_of
 from bench.tables.precision_table import averages_page, precision_averages, precision_page, precision_table
 from bench.tables.rank_table import rank_table, ranks_page
 from bench.tables.ranking import ranking_page, ranking_table
+from bench.tables.region_table import region_table, region_times_page, region_times_table, regions_page
+from bench.tables.reranking_table import reranking_page, reranking_table
+from bench.tables.revisited_table import revisited_page, revisited_table
+from bench.tables.systems_table import systems_page
 from bench.tables.table_schemas import SCHEMAS, TEXT, WHOLE
 from bench.tables.throughput_table import throughput_page, throughput_table
 from bench.tables.training_table import loss_table, losses_page, model_table, models_page
@@ -64,6 +69,7 @@ PAGES: dict[str, Callable[[pd.DataFrame], pd.DataFrame]] = {
     "losses": losses_page,
     "nn_precision": precision_page,
     "nn_precision_averages": averages_page,
+    "class_accuracy": classes_page,
     "hand_precision": hand_page,
     "hand_precision_averages": hand_averages_page,
     "lsh_parameters": settings_page,
@@ -79,6 +85,11 @@ PAGES: dict[str, Callable[[pd.DataFrame], pd.DataFrame]] = {
     "recall_over_lid": lid_page,
     "spatial_leakage": leakage_page,
     "data_hygiene": hygiene_page,
+    "reranking": reranking_page,
+    "regions": regions_page,
+    "region_times": region_times_page,
+    "systems": systems_page,
+    "revisited": revisited_page,
     "throughput": throughput_page,
     "models": models_page,
     "variants": variants_page,
@@ -108,6 +119,8 @@ def build_tables(
     """
     builds = [result for result in results if isinstance(result, BuildResult)]
     queries = [result for result in results if isinstance(result, QueryResult)]
+    reranked = [result for result in results if isinstance(result, RerankResult)]
+    by_regions = [result for result in results if isinstance(result, RegionResult)]
     precision = precision_table(queries, judgments)
     settings = typed(setting_table(builds, queries, overhead), "lsh_parameters", "lsh_parameters")
     cheapest = typed(cheapest_table(settings), "cheapest_settings", "cheapest_settings")
@@ -116,6 +129,8 @@ def build_tables(
     tables = {
         "nn_precision_averages": precision_averages(precision),
         "nn_precision": precision,
+        "class_accuracy": class_table(queries, judgments),
+        "revisited": revisited_table(queries, reranked, judgments, data.distractors),
         "exact_or_lsh": exact_or_lsh_table(queries, judgments),
         "differences": difference_table(queries, _depths(judgments)),
         "published_differences": published_differences(_depths(judgments)),
@@ -126,6 +141,9 @@ def build_tables(
         "growth_points": points,
         "ranking": ranking_table(settings),
         "memory": memory_table(builds),
+        "reranking": reranking_table(reranked, judgments),
+        "regions": region_table(by_regions, judgments),
+        "region_times": region_times_table(by_regions, notes),
         "throughput": throughput_table([result for result in results if isinstance(result, PaceResult)]),
         "runtimes": runtime_table(builds, queries, notes, logs),
         "recall_by_difficulty": difficulty_table(queries, data),

@@ -63,6 +63,7 @@ SCHEMAS: dict[str, dict[str, str]] = {
         "knn_20": NUMBER,
         "mfu": NUMBER,  # model FLOPs utilisation of the epoch's steps
         "dominance": NUMBER,  # largest of the teacher's probabilities averaged over a batch: 1 where one output rules
+        "accuracy": NUMBER,  # share of the training tiles whose label was told while they trained; of `classify` alone
     },
     "nn_precision": {
         "stratum": TEXT,
@@ -93,6 +94,38 @@ SCHEMAS: dict[str, dict[str, str]] = {
         "mean_average_precision": NUMBER,
         "map_ci_low": NUMBER,
         "map_ci_high": NUMBER,
+    },
+    "class_accuracy": {
+        "backbone": TEXT,
+        "engine": TEXT,
+        "cell": TEXT,
+        "class": TEXT,  # a label, or "all"
+        "queries": WHOLE,
+        "depth": WHOLE,
+        "accuracy": NUMBER,  # share of the first `depth` neighbours that bear the query's label
+        "ci_low": NUMBER,
+        "ci_high": NUMBER,
+        "vote_accuracy": NUMBER,  # share of the queries whose label most of these neighbours bear
+        "vote_ci_low": NUMBER,
+        "vote_ci_high": NUMBER,
+        "query_ms_median": NUMBER,  # of these queries, one at a time by one thread
+    },
+    "revisited": {
+        "setup": TEXT,  # of the protocol: "easy", "medium" or "hard"
+        "backbone": TEXT,
+        "engine": TEXT,
+        "setting": TEXT,
+        "rerank": TEXT,  # name of the re-ranker; empty: the engine's own order
+        "cell": TEXT,
+        "space": TEXT,
+        "n": WHOLE,  # searched tiles
+        "distractors": WHOLE,  # of them
+        "queries": WHOLE,  # that have anything right in the set-up
+        **{  # mAP by trapezoids; mP@k as published, whose divisor ends with the last right tile, and with divisor k
+            f"{score}{end}": NUMBER
+            for score in ("map", *(f"{kind}_{k}" for kind in ("published_mp_at", "mp_at") for k in (1, 5, 10)))
+            for end in ("", "_ci_low", "_ci_high")
+        },
     },
     "lsh_parameters": {
         "cell": TEXT,
@@ -249,6 +282,141 @@ SCHEMAS: dict[str, dict[str, str]] = {
         "disk_bytes": WHOLE,  # of the raw features, from which the index is built
         "peak_rss_bytes": WHOLE,  # of the process, from before the build until after a query
         "start_rss_bytes": WHOLE,  # of the process before the build, vectors and libraries included
+    },
+    "systems": {
+        "system": TEXT,  # name of its table in the suite
+        "title": TEXT,
+        "taught_by": TEXT,  # what its network or its space has learned from
+        "backbone": TEXT,
+        "engine": TEXT,
+        "rerank": TEXT,  # empty: not done, as for the next
+        "regions": TEXT,
+        "cell": TEXT,
+        "stratum": TEXT,  # or "all" queries of several
+        "depth": WHOLE,
+        "n": WHOLE,  # tiles in the index
+        "queries": WHOLE,
+        "precision": NUMBER,
+        "ci_low": NUMBER,
+        "ci_high": NUMBER,
+        "mean_average_precision": NUMBER,
+        "map_ci_low": NUMBER,
+        "map_ci_high": NUMBER,
+        "difference": NUMBER,  # of precision, to the first system on the same queries, as all columns down to "verdict"
+        "difference_ci_low": NUMBER,
+        "difference_ci_high": NUMBER,
+        "p": NUMBER,
+        "p_holm": NUMBER,
+        "verdict": TEXT,  # "higher", "lower" or "no difference shown"
+        "memory_bytes": WHOLE,  # the sum of the next three
+        "index_bytes": WHOLE,
+        "vector_bytes": WHOLE,  # 0 where answers need none
+        "rerank_bytes": WHOLE,
+        "train_s": NUMBER,
+        "describe_ms": NUMBER,  # a tile's share of the extraction
+        "describe_query_ms": NUMBER,  # of regions as measured one by one, else the same
+        "query_ms_median": NUMBER,  # search, with re-ranking or merging, of a judged query alone
+        "query_ms_ci_low": NUMBER,
+        "query_ms_ci_high": NUMBER,
+        "answer_ms": NUMBER,  # both
+        "reason": TEXT,  # why it was not measured
+    },
+    "reranking": {
+        "cell": TEXT,
+        "backbone": TEXT,
+        "engine": TEXT,
+        "setting": TEXT,  # of the engine: what the suite names
+        "rerank": TEXT,  # name of the re-ranker's table in the suite
+        "rerank_kind": TEXT,
+        "parameters": TEXT,  # of the re-ranker: what the suite names
+        "top": WHOLE,  # answers that are put into a new order
+        "n": WHOLE,  # tiles in the index
+        "stratum": TEXT,  # or "all" queries of several
+        "queries": WHOLE,
+        **{
+            f"{score}{column}": kind
+            for score in ("precision", "average_precision")
+            for column, kind in (
+                ("", NUMBER),  # after re-ranking
+                ("_ci_low", NUMBER),
+                ("_ci_high", NUMBER),
+                ("_before", NUMBER),  # of the same answers in the index' order
+                ("_difference", NUMBER),  # after minus before
+                ("_difference_ci_low", NUMBER),
+                ("_difference_ci_high", NUMBER),
+                ("_p", NUMBER),
+                ("_p_holm", NUMBER),  # adjusted for all rows of the table
+                ("_verdict", TEXT),  # "gains", "loses" or "no difference shown"
+            )
+        },
+        "search_ms": NUMBER,
+        "rerank_ms": NUMBER,
+        "rerank_ms_ci_low": NUMBER,
+        "rerank_ms_ci_high": NUMBER,
+        "offline_s": NUMBER,
+        "size_bytes": WHOLE,  # of what was made offline
+        "processes": WHOLE,
+        "status": TEXT,
+        "reason": TEXT,
+    },
+    "regions": {
+        "cell": TEXT,
+        "backbone": TEXT,
+        "engine": TEXT,
+        "setting": TEXT,  # of the engine: what the suite names
+        "regions": TEXT,  # name of the regions' table in the suite; "whole": whole pictures alone
+        "source": TEXT,
+        "parameters": TEXT,  # of the regions: what the suite names
+        "merge": TEXT,
+        "n": WHOLE,  # tiles in the index
+        "stratum": TEXT,  # or "all" queries of several
+        "queries": WHOLE,
+        "crops": NUMBER,  # mean number of regions of a query
+        **{
+            f"{score}{column}": kind
+            for score in ("precision", "average_precision")
+            for column, kind in (
+                ("", NUMBER),
+                ("_ci_low", NUMBER),
+                ("_ci_high", NUMBER),
+                ("_whole", NUMBER),  # of the same queries asked by their whole pictures
+                ("_difference", NUMBER),  # by regions minus by whole pictures
+                ("_difference_ci_low", NUMBER),
+                ("_difference_ci_high", NUMBER),
+                ("_p", NUMBER),
+                ("_p_holm", NUMBER),  # adjusted for all rows of the table
+                ("_verdict", TEXT),  # "gains", "loses" or "no difference shown"
+            )
+        },
+        "find_ms": NUMBER,  # medians over these queries, as all down to "query_ms", which is all four together
+        "describe_ms": NUMBER,
+        "search_ms": NUMBER,
+        "merge_ms": NUMBER,
+        "query_ms": NUMBER,
+        "query_ms_ci_low": NUMBER,
+        "query_ms_ci_high": NUMBER,
+        "processes": WHOLE,
+        "status": TEXT,
+        "reason": TEXT,
+    },
+    "region_times": {
+        "backbone": TEXT,
+        "engine": TEXT,
+        "setting": TEXT,
+        "source": TEXT,  # of the regions: "whole", "windows", "boxes" or "detector"
+        "n": WHOLE,  # tiles in the index
+        "corpus_s": NUMBER,  # to describe all tiles of the corpus
+        "tiles_per_s": NUMBER,
+        "descriptor_bytes": WHOLE,  # of the indexed tiles
+        "crops": WHOLE,  # of a query
+        "queries": WHOLE,  # of all settings with so many crops
+        "find_ms": NUMBER,
+        "describe_ms": NUMBER,
+        "search_ms": NUMBER,
+        "merge_ms": NUMBER,
+        "query_ms": NUMBER,
+        "query_ms_ci_low": NUMBER,
+        "query_ms_ci_high": NUMBER,
     },
     "throughput": {
         "cell": TEXT,
@@ -485,12 +653,16 @@ CAPTIONS: dict[str, str] = {
     "interval over processes and rounds; the last column counts the times behind them. The thesis' times are means, of "
     "400,000 tiles on another machine, its builds with loading and normalising (1,000 of them), its queries single and "
     "raw (2 million): they stand for orientation and cannot be compared.",
-    "losses": "DINO training loss of each epoch, beside those that the thesis published of 400,000 tiles.",
+    "losses": "Training loss of each epoch, beside those of DINO that the thesis published of 400,000 tiles. Losses of "
+    "different methods do not compare.",
     "nn_precision": "Relevant tiles among the nearest neighbours of each query, exact search; random answers and the "
     "ceiling, which the number of relevant tiles in the corpus sets, beside them. Below the queries of each difficulty "
     "stand the thesis' own, on 400,000 tiles of another corpus, by LSH with raw queries and judged by hand.",
     "nn_precision_averages": "Precision of nearest neighbours by difficulty: mean over the queries and its 95 % "
     "bootstrap interval. The thesis' rows were judged by hand on another corpus, of 400,000 tiles.",
+    "class_accuracy": "Accuracy by class of the queries that labels judge: share of the nearest neighbours that bear "
+    "the query's label, and share of the queries whose label most of them bear (majority vote, ties to the nearest), "
+    "with 95 % bootstrap intervals over the queries; median time of a single query. Corrected queries.",
     "lsh_parameters": "Build, memory, query time and recall of every setting, with the parameters as the engine "
     "derived them (k: hash functions of a table; last dim: of its last cross-polytope) and the candidates it examined "
     "for a query. Median query time with its 95 % interval; in batch mode the time of a batch divided by its queries. "
@@ -537,6 +709,25 @@ CAPTIONS: dict[str, str] = {
     "memory": "Memory of each index, read in a process of its own that nobody times, of an index that is slow to build "
     "in the timed one after the last of its builds: by the formula of its structure, by the engine's own count, and by "
     "how much the process' anonymous memory grew; the vectors, which every index needs, stand apart.",
+    "systems": "Whole systems side by side: precision of the judged queries with its 95 % bootstrap interval, an arrow "
+    "where it is told apart from the first system's (paired permutation tests, adjusted for all of them); mean average "
+    "precision over all queries; memory of vectors, index and what re-ranking keeps; training; description of a tile, "
+    "a share of the extraction of all; median search of a single query, re-ranking or merging included; and the sum of "
+    "describing and searching, where regions count with their own description. Taught by: what networks or whitening "
+    "learned from. Those that saw labels know more than those that did not.",
+    "revisited": "The revisited protocol: mAP by trapezoids over whole rankings, junk left out, with 95 % bootstrap "
+    "intervals over queries, and mP@10 as published, in percent.",
+    "reranking": "What re-ranking gains and costs: precision and average precision of the judged queries after it, and "
+    "the differences from the same answers in the index' own order, paired, with 95 % bootstrap intervals; called "
+    "where the p of a permutation test, adjusted for all rows of the table (Holm), is below 0.05. Median times of one "
+    "query, searched and re-ranked alone; offline is what a re-ranker makes of the corpus before any query, beside the index.",
+    "regions": "Queries by regions: precision and average precision of the merged ranking of a whole picture and its "
+    "crops, and the differences from the same queries by their whole pictures, paired, with 95 % bootstrap intervals; "
+    "called where the p of a permutation test, adjusted for all rows of the table (Holm), is below 0.05. Crops: mean "
+    "number a query. Median time of one query from its picture in memory to the merged ranking.",
+    "region_times": "What a query costs by number of crops: finding its regions, cutting and describing them with the "
+    "whole picture, searching for all vectors in one call, and merging; medians with the 95 % interval of the whole. "
+    "Beside it the description of the corpus and the bytes of its descriptors.",
     "throughput": "Rates of each stage by each way, in one run on one machine, the ways taking turns: median over "
     "processes and its 95 % bootstrap interval, and how many times as fast as the published way. Preparation is what "
     "making the network's input takes alone, as a share of the whole; where workers load images beside the network, "

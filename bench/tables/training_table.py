@@ -25,11 +25,12 @@ _LOG_KEYS = {
     "knn_10": "knn_10",
     "knn_20": "knn_20",
     "mfu": "mfu",
+    "accuracy": "train_accuracy",
 }
 
 
 def loss_table(logs: Mapping[str, Path]) -> pd.DataFrame:
-    """``losses``: one row for each backbone and epoch, in nats; the thesis' losses of the same epoch beside.
+    """``losses``: one row for each backbone and epoch; beside those of DINO the thesis' losses of the same epoch.
 
     Args:
         logs: Name of each trained backbone and the ``log.txt`` of its checkpoint.
@@ -37,13 +38,16 @@ def loss_table(logs: Mapping[str, Path]) -> pd.DataFrame:
     Raises:
         ArtifactError: If a log cannot be read.
     """
+    records = [(backbone, record) for backbone, path in logs.items() for record in read_log(path)]
     rows = [
         {"backbone": backbone, **{column: record.get(key) for column, key in _LOG_KEYS.items()}}
-        for backbone, path in logs.items()
-        for record in read_log(path)
+        for backbone, record in records
     ]
     table = pd.DataFrame(rows, columns=["backbone", *_LOG_KEYS]).astype({"epoch": "int64"})
-    return add_published(table, published_table("losses"), ["epoch"])[list(SCHEMAS["losses"])]
+    table = add_published(table, published_table("losses"), ["epoch"])[list(SCHEMAS["losses"])]
+    has_labels = ["method" in record for _, record in records]  # DINO's log does not name its method
+    table.loc[has_labels, list(PUBLISHED_COLUMNS)] = math.nan
+    return table
 
 
 def read_log(path: Path) -> list[dict[str, Any]]:
@@ -131,7 +135,7 @@ def losses_page(losses: pd.DataFrame) -> pd.DataFrame:
     own = list(page.columns)
     published = losses.groupby("epoch")[list(PUBLISHED_COLUMNS)].first()
     page = page.join(published.rename(columns=lambda name: name.replace("published_", "thesis ")))
-    return page[beside(own)].reset_index()
+    return page[beside(own)].dropna(axis="columns", how="all").reset_index()
 
 
 def _training(log: list[dict[str, Any]]) -> dict[str, Any]:

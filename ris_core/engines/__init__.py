@@ -12,8 +12,10 @@ from ris_core.engines.faiss_hnsw import FAISS_HNSW
 from ris_core.engines.faiss_ivf import FAISS_IVF
 from ris_core.engines.faiss_lsh import FAISS_LSH
 from ris_core.engines.falconn import FALCONN
+from ris_core.engines.hamming import HAMMING
 from ris_core.engines.hnswlib import HNSWLIB
 from ris_core.engines.kdtree import KDTREE
+from ris_core.engines.minhash import MINHASH
 from ris_core.engines.scann import SCANN
 from ris_core.engines.usearch import USEARCH
 from ris_core.errors import SearchError
@@ -27,8 +29,10 @@ ENGINES: dict[str, EngineKind] = {
     "faiss_ivf": FAISS_IVF,
     "faiss_lsh": FAISS_LSH,
     "falconn": FALCONN,
+    "hamming": HAMMING,
     "hnswlib": HNSWLIB,
     "kdtree": KDTREE,
+    "minhash": MINHASH,
     "scann": SCANN,
     "usearch": USEARCH,
 }

@@ -90,6 +90,7 @@ class EngineKind:
         theoretical_bytes: From n, d and build parameters to the bytes that the data structure needs by its
             definition, before there is one. The vectors, n * d * 4 bytes in every engine, are not counted.
         unavailable: Why this engine cannot run here, in one sentence with the remedy; None when it can.
+        keeps_vectors: Whether answers need the vectors; where not, `Engine.size_bytes` is all that a search needs.
     """
 
     build_params: type[Any]
@@ -97,6 +98,7 @@ class EngineKind:
     build: Callable[[np.ndarray, Any, int], Engine]
     theoretical_bytes: Callable[[int, int, Any], int]
     unavailable: Callable[[], str | None]
+    keeps_vectors: bool = True
 
 
 def refuse(place: str, faults: list[str]) -> None:
@@ -120,21 +122,22 @@ def range_faults(params: Any, **ranges: tuple[int | float, int | float | None]) 
     return faults
 
 
-def missing_package(name: str) -> str | None:
-    """That an optional package is not installed, with the remedy; None when it is."""
+def missing_package(name: str, extra: str = "engines") -> str | None:
+    """That an optional package of one of our extras is not installed, with the remedy; None when it is."""
     if importlib.util.find_spec(name) is not None:
         return None
-    return f"the package {name} is not installed. Run `pip install 'ris-bench[engines]'`, or take another engine."
+    instead = "take another engine" if extra == "engines" else "leave out what needs it"
+    return f"the package {name} is not installed. Run `pip install 'ris-bench[{extra}]'`, or {instead}."
 
 
-def check_package(name: str) -> None:
-    """Refuse to build without the optional package that an engine of its name needs.
+def check_package(engine: str, name: str = "", extra: str = "engines") -> None:
+    """Refuse to build without the optional package that an engine needs, by default one of its own name.
 
     Raises:
         SearchError: With the remedy.
     """
-    reason = missing_package(name)
-    refuse(name, [reason] if reason else [])
+    reason = missing_package(name or engine, extra)
+    refuse(engine, [reason] if reason else [])
 
 
 def check_vectors(place: str, vectors: np.ndarray) -> None:

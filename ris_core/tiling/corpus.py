@@ -9,11 +9,13 @@ from rasterio.windows import Window
 
 from ris_core.artifacts import file_digest
 from ris_core.errors import CorpusError
+from ris_core.tiling.cifar import CifarImages, is_cifar, list_cifar
 from ris_core.tiling.image_folder import IMAGE_SUFFIXES, ImageFolder, list_images
 from ris_core.tiling.raster_facts import facts_of, open_raster, read_values
 from ris_core.tiling.virtual_path import as_path, is_virtual
 
 RASTER_SUFFIXES = (".tif", ".tiff", ".gtiff", ".jp2")
+_PACKED_SUFFIXES = (".rar", ".7z")  # as NWPU-RESISC45 is shipped
 _SIDECAR_SUFFIXES = (".aux.xml", ".msk", ".ovr")
 _BLOCKS_LOOKED_AT = 4  # of a raster that GDAL fetches
 
@@ -21,17 +23,26 @@ _BLOCKS_LOOKED_AT = 4  # of a raster that GDAL fetches
 def find_corpus(source: Path) -> list[Path] | ImageFolder:
     """The rasters of a corpus, sorted by name, or its images. A path of GDAL's virtual file systems is one raster.
 
+    CIFAR-10 in its publisher's formats, archive or folder, counts as images.
+
     Raises:
         CorpusError: If there is nothing there, or both.
     """
     if is_virtual(source):
         return [source]
+    if is_cifar(source):
+        return list_cifar(source)
+    if source.is_file() and source.suffix.lower() in _PACKED_SUFFIXES:
+        raise CorpusError(
+            f"{source}: {source.suffix} archives cannot be read. Unpack it and give the folder, with one subfolder a "
+            "class, or pack that as a zip file."
+        )
     if source.is_file():
         return list_images(source) if zipfile.is_zipfile(source) or source.suffix.lower() == ".zip" else [source]
     if not source.is_dir():
         raise CorpusError(
             f"{source}: does not exist; a raster file, a folder of rasters, an image folder with one subfolder a "
-            "class, a zip of one, or a file of vectors is needed. Check corpus.source."
+            "class, a zip of one, CIFAR-10's archive, or a file of vectors is needed. Check corpus.source."
         )
     top = sorted(path for path in source.iterdir() if not path.name.startswith("."))
     rasters = [path for path in top if path.is_file() and path.suffix.lower() in RASTER_SUFFIXES]
@@ -55,10 +66,10 @@ def _holds_images(path: Path) -> bool:
 def corpus_fingerprint(source: Path) -> str:
     """SHA-256 that identifies the input files without reading all of their bytes.
 
-    Rasters and zip files count by name, size and content (of 64 samples where they exceed 64 MiB), with their
-    ``.msk``, ``.ovr`` and ``.aux.xml``; images of a folder by name, size and time of change. Any other file (labels,
-    a land-cover raster) counts by content. A raster that only GDAL can open counts by its address, what its header
-    says, and place, size and pixels of four of its blocks: it is not fetched whole for that.
+    Rasters, archives and CIFAR-10's batches count by name, size and content (of 64 samples where they exceed 64 MiB),
+    with their ``.msk``, ``.ovr`` and ``.aux.xml``; images of a folder by name, size and time of change. Any other
+    file (labels, a land-cover raster) counts by content. A raster that only GDAL can open counts by its address, what
+    its header says, and place, size and pixels of four of its blocks: it is not fetched whole for that.
 
     Raises:
         CorpusError: If the corpus is missing, mixed or empty.
@@ -70,6 +81,8 @@ def corpus_fingerprint(source: Path) -> str:
         digest.update(_look_at(source))
         return digest.hexdigest()
     corpus = [source] if source.is_file() else find_corpus(source)
+    if isinstance(corpus, CifarImages):
+        corpus = list(corpus.files)
     if isinstance(corpus, ImageFolder):
         for name, size in zip(corpus.names, corpus.sizes, strict=True):
             digest.update(f"{name}\0{size}\0{(source / name).stat().st_mtime_ns}\n".encode())

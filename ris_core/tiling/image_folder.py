@@ -7,7 +7,7 @@ import stat
 import warnings
 import zipfile
 import zlib
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Sequence
 from pathlib import Path, PurePosixPath
 
 import numpy as np
@@ -29,6 +29,7 @@ _UNDECODABLE = (  # what Pillow and zipfile raise on damaged input
     zlib.error,
 )
 _BATCH = 64  # images a thread decodes in one go
+_NAMED = 12  # folders that an error lists
 
 
 @dataclasses.dataclass(frozen=True)
@@ -50,6 +51,21 @@ class ImageFolder:
         """The class of each image: the folder that it lies in."""
         return [PurePosixPath(name).parent.name for name in self.names]
 
+    def below(self, folder: str) -> np.ndarray:
+        """(n,) bool: which images lie below a folder of this name, at whatever depth; ``a/b`` names one within another.
+
+        Raises:
+            CorpusError: If none does.
+        """
+        found = np.array([lies_below(name, folder) for name in self.names])
+        if not found.any():
+            known = sorted({part for name in self.names for part in PurePosixPath(name).parent.parts})
+            raise CorpusError(
+                f"{self.source}: no image lies in a folder {folder!r}; its folders are {', '.join(known[:_NAMED])}"
+                f"{', ...' if len(known) > _NAMED else ''}. Name one of them."
+            )
+        return found
+
     @contextlib.contextmanager
     def reading(self) -> Iterator[Callable[[str], bytes]]:
         """A function from an image's name to the bytes of its file; safe in threads."""
@@ -68,28 +84,34 @@ class Pictures:
         pixels: (m, size, size, 3) uint8.
         coverage: (m,) float64.
         corners: (m, 2) int64: row and column of the square that was kept, in the image.
+        boxes: (m, 4) float64: ``x1, y1, x2, y2`` of the box that the square is the middle of; NaN: the whole image.
     """
 
     pixels: np.ndarray
     coverage: np.ndarray
     corners: np.ndarray
+    boxes: np.ndarray
 
 
-def list_images(source: Path) -> ImageFolder:
+def list_images(source: Path, *, in_classes: bool = True) -> ImageFolder:
     """The images below a folder or in a zip file; hidden files and files of other kinds are passed over.
+
+    Args:
+        source: The folder or file.
+        in_classes: Whether each must lie in a folder, which names its class.
 
     Raises:
         CorpusError: If there are none, some lie in no class folder, or the zip is damaged or unsafe.
     """
     found = _in_zip(source) if source.is_file() else _in_folder(source)
-    found = sorted((name, size) for name, size in found if _is_image(name))
+    found = sorted((name, size) for name, size in found if is_image(name))
     if not found:
         raise CorpusError(
             f"{source}: contains no image ({', '.join(IMAGE_SUFFIXES)}). An image corpus has one subfolder a class; "
             "GeoTIFFs lie directly in their folder."
         )
     loose = [name for name, _ in found if len(PurePosixPath(name).parts) == 1]
-    if loose:
+    if loose and in_classes:
         raise CorpusError(
             f"{source}: {len(loose)} image(s) lie in no subfolder, such as {loose[0]}, so their class is unknown. Put "
             "each into a subfolder that bears its class' name; one subfolder for all will do."
@@ -98,7 +120,30 @@ def list_images(source: Path) -> ImageFolder:
     return ImageFolder(source, names, sizes)
 
 
-def _is_image(name: str) -> bool:
+def lies_below(name: str, folder: str) -> bool:
+    """Whether an image lies in a folder of this name, or further down: ``test/water/1.jpg`` below ``test``."""
+    return f"/{PurePosixPath(folder)}/" in f"/{PurePosixPath(name).parent}/"
+
+
+def box_in(box: Sequence[float], width: int, height: int, place: str) -> tuple[int, int, int, int]:
+    """A box in whole pixels, as an image of this size has it; what it juts out by rounding is cut off.
+
+    Raises:
+        CorpusError: If it lies outside of the image by a pixel or more.
+    """
+    left, top, right, bottom = (round(side) for side in box)
+    inside = max(0, left), max(0, top), min(width, right), min(height, bottom)
+    jut = max(-box[0], -box[1], box[2] - width, box[3] - height)
+    if jut >= 1 or not (inside[0] < inside[2] and inside[1] < inside[3]):
+        raise CorpusError(
+            f"{place}: its box {list(box)} (x1, y1, x2, y2) lies outside of its image of {width} x {height} px "
+            "(width x height). Correct the box, or take the image that it was drawn on."
+        )
+    return inside
+
+
+def is_image(name: str) -> bool:
+    """Whether a file's name is that of an image, and not hidden."""
     path = PurePosixPath(name)
     is_hidden = any(part.startswith((".", "__MACOSX")) for part in path.parts)
     return not is_hidden and path.suffix.lower() in IMAGE_SUFFIXES
@@ -126,7 +171,9 @@ def _in_zip(source: Path) -> list[tuple[str, int]]:
     return [(entry.filename, entry.file_size) for entry in entries if not entry.is_dir()]
 
 
-def read_images(images: ImageFolder, rows: np.ndarray, size_px: int, threads: int) -> Iterator[Pictures]:
+def read_images(
+    images: ImageFolder, rows: np.ndarray, size_px: int, threads: int, boxes: np.ndarray | None = None
+) -> Iterator[Pictures]:
     """Some images in the order given, each cut to its largest centred square and resized by area.
 
     Args:
@@ -134,42 +181,76 @@ def read_images(images: ImageFolder, rows: np.ndarray, size_px: int, threads: in
         rows: Positions of those wanted.
         size_px: Side of the result; no image may be smaller.
         threads: How many decode.
+        boxes: (n, 4) for each of all images ``x1, y1, x2, y2`` of what of it counts, NaN where all does. The middle of
+            a box is enlarged where it is smaller. None: all images count whole.
 
     Raises:
-        CorpusError: If an image is broken, too small, or of a kind that has no 8-bit colours.
+        CorpusError: If an image is broken, too small, or of a kind that has no 8-bit colours, or its box is outside.
     """
+    boxes = np.full((len(images.names), 4), np.nan) if boxes is None else boxes
     batches = [rows[i : i + _BATCH] for i in range(0, len(rows), _BATCH)]
     with warnings.catch_warnings(), images.reading() as read:
         warnings.simplefilter("error", Image.DecompressionBombWarning)
 
         def decode(batch: np.ndarray) -> Pictures:
-            parts = [_decode(images, images.names[row], read, size_px) for row in batch]
-            pixels, coverage, corners = zip(*parts, strict=True)
-            return Pictures(np.stack(pixels), np.array(coverage), np.array(corners, np.int64))
+            parts = [_decode(images, images.names[row], read, size_px, boxes[row]) for row in batch]
+            pixels, coverage, corners, cut = zip(*parts, strict=True)
+            return Pictures(np.stack(pixels), np.array(coverage), np.array(corners, np.int64), np.stack(cut))
 
         yield from in_order(decode, batches, threads)
 
 
-def _decode(
-    images: ImageFolder, name: str, read: Callable[[str], bytes], size_px: int
-) -> tuple[np.ndarray, float, tuple[int, int]]:
+def read_whole(images: ImageFolder, names: Sequence[str]) -> Iterator[np.ndarray]:
+    """Some images one after another as they are, (h, w, 3) uint8, turned upright.
+
+    Args:
+        images: All of them.
+        names: Those wanted.
+
+    Raises:
+        CorpusError: If an image is broken, or of a kind that has no 8-bit colours.
+    """
+    with images.reading() as read:
+        for name in names:
+            with warnings.catch_warnings():
+                warnings.simplefilter("error", Image.DecompressionBombWarning)
+                pixels = np.asarray(open_image(images, name, read))
+            yield pixels
+
+
+def open_image(images: ImageFolder, name: str, read: Callable[[str], bytes]) -> Image.Image:
+    """An image, decoded, upright and in colours."""
     place = f"{images.source}: image {name}"
     try:
         with Image.open(io.BytesIO(read(name))) as opened:
             if opened.mode.startswith(("I", "F")):
                 raise CorpusError(f"{place} has {opened.mode} pixels; 8-bit images are needed. Convert it first.")
-            image = ImageOps.exif_transpose(opened).convert("RGB")
+            return ImageOps.exif_transpose(opened).convert("RGB")
     except (Image.DecompressionBombError, Image.DecompressionBombWarning) as error:
         raise CorpusError(f"{place} is too large ({error}). Cut it up, or give it as a GeoTIFF.") from error
     except _UNDECODABLE as error:
         raise CorpusError(f"{place} cannot be decoded ({error}). Remove or replace it.") from error
+
+
+def _decode(
+    images: ImageFolder, name: str, read: Callable[[str], bytes], size_px: int, box: np.ndarray
+) -> tuple[np.ndarray, float, tuple[int, int], np.ndarray]:
+    image = open_image(images, name, read)
+    place, is_boxed = np.zeros(2, np.int64), not np.isnan(box).any()
+    if is_boxed:
+        box = np.array(box_in(box.tolist(), *image.size, f"{images.source}: image {name}"), np.float64)
+        image, place = image.crop(tuple(box.astype(int))), box[[1, 0]].astype(np.int64)
     side = min(image.size)
+    if is_boxed and side < size_px:
+        scale = size_px / side
+        image = image.resize([max(size_px, round(length * scale)) for length in image.size], Image.Resampling.BICUBIC)
+        side = size_px
     if side < size_px:
         raise CorpusError(
-            f"{place} is {image.width} x {image.height} px, smaller than the tile of {size_px} px; tiles are never "
-            f"enlarged. Set tile_px = {side} or less, or remove the image."
+            f"{images.source}: image {name} is {image.width} x {image.height} px, smaller than the tile of {size_px} "
+            f"px; tiles are never enlarged. Set tile_px = {side} or less, or remove the image."
         )
     col, row = (image.width - side) // 2, (image.height - side) // 2
     square = np.asarray(image)[row : row + side, col : col + side].transpose(2, 0, 1)
     coverage = 1 - np.count_nonzero(empty_values(square)) / square.size
-    return resize_by_area(square, size_px).transpose(1, 2, 0), coverage, (row, col)
+    return resize_by_area(square, size_px).transpose(1, 2, 0), coverage, (place[0] + row, place[1] + col), box

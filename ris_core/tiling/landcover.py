@@ -67,7 +67,7 @@ def class_fractions(path: Path, windows: np.ndarray) -> pd.DataFrame:
                 f"{path}: has {facts.bands} band(s) of {facts.dtype}; a land-cover raster has one band of class ids, "
                 "uint8 or uint16. Convert it with `gdal_translate -b 1 -ot Byte IN OUT`."
             )
-        names = _class_names(dataset, path)
+        names = class_names(dataset, path)
         n_classes = np.iinfo(facts.dtype).max + 1
         counts = np.zeros((len(windows), 0), np.int64)
         for rows in _row_groups(windows, order):
@@ -116,7 +116,12 @@ def _count(dataset: Any, windows: np.ndarray, rows: np.ndarray, counts: np.ndarr
     return counts
 
 
-def _class_names(dataset: Any, path: Path) -> dict[int, str]:
+def class_names(dataset: Any, path: Path) -> dict[int, str]:
+    """Names of the class ids of an open land-cover raster, by its tag; empty where it has none.
+
+    Raises:
+        RasterError: If the tag is no such JSON, or names two classes alike.
+    """
     text = dataset.tags().get(CLASSES_TAG)
     if text is None:
         return {}

@@ -50,8 +50,7 @@ def _cut(paths: list[Path], spec: TileSpec, store: PixelStore, bar: Any, threads
     if spec.sample is not None:
         check_sample(paths[0] if len(paths) == 1 else paths[0].parent, spec, len(candidates))
     classes = _class_rasters(rasters, spec)
-    scaling = fit_scaling(rasters, spec.bands, spec.percentiles)
-    plan = ReadPlan(rasters, layout, spec.size_px, spec.output_px, spec.bands, spec.min_coverage, scaling)
+    plan = _plan(rasters, layout, spec)
     visit = _Visit(TileReader(plan, threads), store, bar)
     if spec.sample is None:
         visit.all(candidates)
@@ -71,9 +70,24 @@ def _cut(paths: list[Path], spec: TileSpec, store: PixelStore, bar: Any, threads
         "crs": rasters[0].crs,
         "cells": layout.n_cells,
         "candidates": len(candidates),
-        "scaling": None if scaling is None else dataclasses.asdict(scaling),
+        "scaling": None if plan.scaling is None else dataclasses.asdict(plan.scaling),
         **visit.facts(),
     }
+
+
+def tile_reader(paths: list[Path], spec: TileSpec, threads: int) -> TileReader:
+    """Who reads any tiles of the rasters, whatever cells were kept.
+
+    Raises:
+        CorpusError, RasterError: As `cut_rasters`.
+    """
+    rasters = _fit_rasters(paths, spec)
+    return TileReader(_plan(rasters, _lay_out(rasters, spec), spec), threads)
+
+
+def _plan(rasters: tuple[RasterFacts, ...], layout: Layout, spec: TileSpec) -> ReadPlan:
+    scaling = fit_scaling(rasters, spec.bands, spec.percentiles)
+    return ReadPlan(rasters, layout, spec.size_px, spec.output_px, spec.bands, spec.min_coverage, scaling)
 
 
 class _Visit:

@@ -27,6 +27,9 @@ class TileSpec:
         labels: CSV ``row,col,label``, the class of each grid cell; only labelled cells become tiles then.
         classes: Land-cover raster that lies pixel on pixel over the image; for a folder of rasters, a folder of
             such rasters with the same names.
+        ground_truth: Of an image folder: which images are searched and which ask, see `ris_core.tiling.ground_truth`.
+        distractors: Beside an image folder: shards of images that are searched and never right, see
+            `ris_core.tiling.image_shards`.
     """
 
     size_px: int = 512
@@ -40,6 +43,8 @@ class TileSpec:
     percentiles: tuple[float, float] = (2.0, 98.0)
     labels: Path | None = None
     classes: Path | None = None
+    ground_truth: Path | None = None
+    distractors: tuple[Path, ...] = ()
 
     @property
     def output_px(self) -> int:
@@ -74,6 +79,14 @@ class TileSpec:
             (
                 self.labels is not None and self.half_offset,
                 "labels and half_offset exclude each other: the labels belong to the cells of one grid",
+            ),
+            (
+                self.sample is not None and self.ground_truth is not None,
+                f"sample is {self.sample}, which would leave out images that the ground truth names; allowed: none",
+            ),
+            (
+                self.sample is not None and bool(self.distractors),
+                f"sample is {self.sample}, which would leave out distractors by chance; allowed: none",
             ),
         ]
         return [text for is_fault, text in checks if is_fault]

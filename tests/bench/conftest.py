@@ -206,6 +206,18 @@ def leakage() -> pd.DataFrame:
     return pd.DataFrame(rows)
 
 
+def classes() -> pd.DataFrame:
+    """Two classes and both together, of each backbone and engine."""
+    rows = []
+    for backbone, level in BACKBONES.items():
+        for engine, cell in CELLS.items():
+            for name, ease, queries in (("all", 0.9, 50), ("field_with_street", 1.0, 30), ("water", 0.8, 20)):
+                rows.append({"backbone": backbone, "engine": engine, "cell": cell.format(backbone), "class": name,
+                             "queries": queries, "depth": 10, "accuracy": level * ease, "ci_low": level * ease - 0.05,
+                             "ci_high": level * ease + 0.05, "query_ms_median": 0.3})  # fmt: skip
+    return pd.DataFrame(rows)
+
+
 def hygiene() -> pd.DataFrame:
     fields = {"of": 4000, "backbone": "", "groups": None}
     rows = [
@@ -233,7 +245,7 @@ def write_all(folder: Path) -> Path:
         "growth_points": points, "growth": growth_table(points, sized, pd.DataFrame(columns=["backbone", "set"]), {}),
         "losses": losses(), "runtimes": runtimes(), "models": models(),
         "recall_over_lid": over_lid(), "recall_by_difficulty": by_difficulty(), "query_geometry": geometry(),
-        "spatial_leakage": leakage(), "data_hygiene": hygiene(),
+        "spatial_leakage": leakage(), "data_hygiene": hygiene(), "class_accuracy": classes(),
     }  # fmt: skip
     for name, columns in SCHEMAS.items():
         frame = frames.get(name, pd.DataFrame())

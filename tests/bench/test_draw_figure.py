@@ -105,7 +105,7 @@ def test_all_draws_what_it_can_and_tells_what_it_cannot(run: Path, tmp_path: Pat
     files, reasons = draw_all(FinishedRun.open(run), options, tmp_path / "all")
     assert [path.name for path in files] == [
         "queries.png", "neighbours-backbone-colour-k-3.png", "nearest-backbone-colour-k-3.png",
-        "selected-backbone-colour.png", "false_positives-backbone-colour-k-3.png",
+        "matches-backbone-colour-k-3.png", "selected-backbone-colour.png", "false_positives-backbone-colour-k-3.png",
     ]  # fmt: skip
     assert [reason.partition(" was not drawn: ")[0] for reason in reasons] == ["losses", "attention"]
     assert "no backbone was trained" in reasons[0]  # the run here has no tables

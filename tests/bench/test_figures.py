@@ -48,6 +48,7 @@ COUNTS = {
     "ranking": "3 data sets (500 single queries among 4,000 tiles",
     "precision_by_difficulty": "10 to 20 judged queries",
     "precision_by_concept": "number of judged queries",
+    "class_accuracy": "20 to 30 queries a class, 50 in all",
     "recall_over_lid": "496 queries; mean recall in bins of equally many queries",
     "spatial_leakage": "10 to 500 queries a score",
     "training_losses": "6 epochs on 2,000 tiles",
@@ -119,6 +120,7 @@ def test_axes_name_what_they_measure(figures: dict[str, Figure], name: str) -> N
         "ranking": set(),
         "precision_by_difficulty": {"precision@100", "precision@50", "precision@20"},
         "precision_by_concept": set(),
+        "class_accuracy": set(),
         "recall_over_lid": {"recall@100", "local intrinsic dimension"},
         "spatial_leakage": {"recall@100", "precision easy@100", "precision medium@50", "precision hard@20"},
         "training_losses": {"loss (nats)", "epoch"},
@@ -404,6 +406,7 @@ def answers(name: str = "tiny · exact") -> Answers:
         depths=np.array([2, 2, 2, 2]),
         ids=np.array([[101, 102], [100, 102], [100, 101], [100, -1]]),
         relevant=np.array([[True, True], [True, False], [False, False], [True, True]]),
+        distances=np.array([[1.0, 4.0], [1.0, 1.0], [0.0, 9.0], [2.0, np.inf]]),
         is_judged=np.ones(4, bool),
     )
 

@@ -11,6 +11,7 @@ from bench.figures.costs import draw_costs, setting_costs
 from bench.figures.growth import draw_growth
 from bench.figures.ranks import draw_ranks
 from bench.figures.recall import draw_recall
+from bench.figures.steps import draw_exact_or_lsh
 from bench.figures.style import read_cells, read_rows, variant_looks
 from bench.figures.times import draw_times
 from bench.tables.table import read_table, write_table
@@ -177,3 +178,14 @@ def test_every_engine_keeps_rows_in_the_figure_of_times(engine_tables: Path, tmp
     assert f"{len(VARIANTS) + 40 - len(rows)} further indexes" in " ".join(t.get_text() for t in figure.texts).replace(
         "\n", " "
     )
+
+
+def test_one_setting_of_one_backbone_has_room_for_its_axes(tables: Path) -> None:
+    for name in ("exact_or_lsh", "lsh_parameters"):
+        table = read_table(tables / f"{name}.csv")
+        table = table[table["backbone"] == "tiny"]
+        table = table[table["stratum"] == "easy"].iloc[:1] if name == "exact_or_lsh" else table
+        write_table(table, tables, name)
+    figure = draw_exact_or_lsh(tables)
+    figure.draw_without_rendering()  # warns where nothing is left of the axes
+    assert figure.axes[0].get_window_extent().height > 10

@@ -110,9 +110,11 @@ def test_more_neighbours_than_tiles_and_foreign_tiles_are_refused(run: FinishedR
 def test_part_cuts_rows_and_depth() -> None:
     answers = Answers(
         "a", np.array([7, 8]), np.array(["easy", "hard"]), np.array(["x", "y"]), np.array([2, 3]),
-        np.array([[1, 2, 3], [4, 5, -1]]), np.array([[True, False, True], [False, True, True]]), np.ones(2, bool),
+        np.array([[1, 2, 3], [4, 5, -1]]), np.array([[True, False, True], [False, True, True]]),
+        np.array([[1.0, 2.0, 3.0], [4.0, 5.0, np.inf]]), np.ones(2, bool),
     )  # fmt: skip
     part = answers.part([1], 2, False)
     assert (part.query_ids.tolist(), part.ids.tolist(), part.relevant.tolist()) == ([8], [[4, 5]], [[False, True]])
     assert (part.strata.tolist(), part.is_judged.tolist(), len(part)) == (["hard"], [False], 1)
+    assert part.distances.tolist() == [[4.0, 5.0]]
     assert answers.precision.tolist() == [0.5, 1 / 3]  # padding is no answer

@@ -11,7 +11,7 @@ from bench.base import Asked, Base, exact_neighbours
 from bench.judging.judgments import QUERY_COLUMNS, Judgments
 from bench.scoring import Scorer
 from bench.suite import CorpusSpec, QuerySpec
-from ris_core.records import Features, Tiles
+from ris_core.records import Features, Hits, Tiles
 
 N, K, TILE_PX = 16, 3, 10
 IDS = np.arange(N) + 100
@@ -121,3 +121,19 @@ def test_block_is_wider_than_overlap(base: Base) -> None:
     centres_px = np.arange(N) * 5 + 5
     assert (centres_px[[2, 3]] // 20).tolist() == [0, 1]
     assert [ids.tolist() for ids in found.excluded["block"].timed] == [[101, 102], [103, 104, 106], [107, 108, 109]]
+
+
+def test_vote_is_right_where_most_answers_bear_the_query_s_label(base: Base) -> None:
+    labels = np.array(["water"] * 8 + ["wood"] * 8)
+    judgments = judged()
+    queries = judgments.queries.assign(stratum="label", concept=["water", "water"])
+    found = scorer(base, dataclasses.replace(judgments, queries=queries))
+    found = dataclasses.replace(found, tiles=Tiles(found.tiles.pixels, found.tiles.table.assign(label=labels)))
+    ids = np.array([[103, 111, 105], [112, 104, -1]])  # two of three are water; one each, and wood comes first
+    assert found.votes(Hits(ids, np.zeros((2, 3), np.float32))) == {"vote_right": [True, False]}
+    nothing = Hits(np.full((2, 3), -1), np.full((2, 3), np.inf, np.float32))
+    assert found.votes(nothing) == {"vote_right": [False, False]}
+
+
+def test_nobody_votes_where_labels_do_not_judge(base: Base) -> None:
+    assert scorer(base, judged()).votes(Hits(np.array([[103], [104]]), np.zeros((2, 1), np.float32))) == {}

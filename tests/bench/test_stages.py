@@ -63,7 +63,7 @@ def desk(tmp_path: Path) -> Desk:
 def test_every_stage_is_done_once(desk: Desk, corpus: CorpusSpec) -> None:
     entry = BackboneEntry("net", NETWORK, RECIPE)
     for is_reused in (False, True):
-        base = prepare_base(desk.cache, entry, prepare_tiles(desk.cache, corpus), SpaceSpec(), QUERIES)
+        base = prepare_base(desk.cache, entry, prepare_tiles(desk.cache, corpus), QUERIES)
         order = ["tiles", "checkpoint", "features", "space", "truth"]
         assert desk.told() == [(stage, is_reused) for stage in order]
     assert base.corrected.values.shape == (24, 16)
@@ -83,7 +83,8 @@ def test_change_makes_what_rests_on_it_and_nothing_else(
 ) -> None:
     def prepare(recipe=RECIPE, space=SpaceSpec(), queries=QUERIES, train_frac=0.0) -> None:  # noqa: B008
         spec = CorpusSpec(source=corpus.source, tile_px=16, train_frac=train_frac)
-        prepare_base(desk.cache, BackboneEntry("net", NETWORK, recipe), prepare_tiles(desk.cache, spec), space, queries)
+        entry = BackboneEntry("net", NETWORK, recipe, space=space)
+        prepare_base(desk.cache, entry, prepare_tiles(desk.cache, spec), queries)
 
     prepare()
     desk.told()
@@ -95,7 +96,7 @@ def test_accuracy_is_read_while_a_backbone_trains(desk: Desk, corpus: CorpusSpec
     entry = BackboneEntry("net", NETWORK, dataclasses.replace(RECIPE, epochs=3))
 
     def prepare(knn_every: int) -> dict[str, StageNote]:
-        prepare_base(desk.cache, entry, prepare_tiles(desk.cache, corpus), SpaceSpec(), QUERIES, knn_every)
+        prepare_base(desk.cache, entry, prepare_tiles(desk.cache, corpus), QUERIES, knn_every)
         found = {note.stage: note for note in desk.notes}
         desk.notes.clear()
         return found
@@ -128,7 +129,7 @@ def test_another_corpus_file_is_another_corpus(desk: Desk, tmp_path: Path) -> No
 
 
 def test_truth_is_exact_and_leaves_the_query_out(desk: Desk, corpus: CorpusSpec) -> None:
-    base = prepare_base(desk.cache, COLOUR, prepare_tiles(desk.cache, corpus), SpaceSpec(), QUERIES)
+    base = prepare_base(desk.cache, COLOUR, prepare_tiles(desk.cache, corpus), QUERIES)
     values = base.corrected.values.astype(np.float64)
     assert base.truth.ids.shape == (6, 14)
     for row, found, distances in zip(base.timed.rows, base.truth.ids, base.truth.distances, strict=True):
@@ -142,9 +143,9 @@ def test_split_halves_are_disjoint_and_searched_tiles_are_one_of_them(desk: Desk
     cut = prepare_tiles(desk.cache, CorpusSpec(source=corpus.source, tile_px=16, train_frac=0.25))
     assert (len(cut.train_rows), len(cut.base_rows)) == (6, 18)
     assert not set(cut.train_rows) & set(cut.base_rows)
-    base = prepare_base(desk.cache, COLOUR, cut, SpaceSpec(), QUERIES)
+    base = prepare_base(desk.cache, COLOUR, cut, QUERIES)
     assert base.corrected.ids.tolist() == base.raw.ids[base.rows].tolist() == cut.tiles.ids[cut.base_rows].tolist()
-    again = base.of_rows(np.array([0, 17]))
+    again = base.asked_by(base.corrected.ids[[0, 17]])
     np.testing.assert_array_equal(again.raw, base.raw.values[cut.base_rows[[0, 17]]])
     np.testing.assert_array_equal(again.corrected, base.corrected.values[[0, 17]])
 
@@ -160,8 +161,8 @@ def test_corrected_features_lie_beside_their_space_over_what_an_earlier_attempt_
     with monkeypatch.context() as patched:
         patched.setattr(Space, "save", save_half)
         with pytest.raises(KeyboardInterrupt):
-            prepare_base(desk.cache, COLOUR, cut, SpaceSpec(), QUERIES)
-    base = prepare_base(desk.cache, COLOUR, cut, SpaceSpec(), QUERIES)
+            prepare_base(desk.cache, COLOUR, cut, QUERIES)
+    base = prepare_base(desk.cache, COLOUR, cut, QUERIES)
     space = Space.open(base.space_folder)
     expected = space.apply(base.raw).values
     np.testing.assert_array_equal(np.load(base.space_folder / "features.npy"), expected)
@@ -198,7 +199,7 @@ def test_two_splits_never_share_what_was_made_of_their_tiles(desk: Desk) -> None
     bases = []
     for block_px in (64, 128):
         scene = CorpusSpec(scene_px=512, tile_px=32, train_frac=0.5, split_block_px=block_px)
-        base = prepare_base(desk.cache, COLOUR, prepare_tiles(desk.cache, scene), SpaceSpec(), QUERIES)
+        base = prepare_base(desk.cache, COLOUR, prepare_tiles(desk.cache, scene), QUERIES)
         bases.append(base)
         rows = base.timed.rows
         nearest = np.square(base.corrected.values[None] - base.timed.corrected[:, None]).sum(axis=2)

@@ -318,7 +318,10 @@ def test_crops_that_tiles_or_network_cannot_give_are_faults(tmp_path: Path, crop
     assert told in faults
 
 
-@pytest.mark.parametrize("name", ["demo", "gpu", "lsh", "thesis_lsh", "lsh_scale", "lsh_speed"])
+@pytest.mark.parametrize(
+    "name",
+    ["demo", "gpu", "lsh", "thesis_lsh", "lsh_scale", "lsh_speed", "revisited_small", "fingerprints", "siblings"],
+)
 def test_shipped_suites_on_what_is_embedded_are_sound(name: str) -> None:
     suite = read_suite(find_suite(name))
     for text in (suite.about.title, suite.about.purpose, suite.about.source, suite.about.hardware):
@@ -327,7 +330,7 @@ def test_shipped_suites_on_what_is_embedded_are_sound(name: str) -> None:
     assert suite.about.expected
 
 
-@pytest.mark.parametrize("name", ["rsscn7", "brighton"])
+@pytest.mark.parametrize("name", ["rsscn7", "brighton", "discrete_codes", "siblings_rsscn7"])
 def test_shipped_suites_on_files_lack_nothing_but_the_files(name: str) -> None:
     lines = faults_of(find_suite(name)).splitlines()
     assert all("does not exist" in line for line in lines[-1:])

@@ -173,7 +173,7 @@ def test_damaged_vectors_are_one_fault(tmp_path: Path) -> None:
 
 def test_queries_belong_to_vectors(tmp_path: Path) -> None:
     write_vectors(tmp_path)
-    assert "queries belong to a file of vectors" in faults_of(
+    assert "queries belong to files of vectors and folders of images" in faults_of(
         write(tmp_path, SMALL), f"corpus.queries={tmp_path / 'my vectors.npz'}"
     )
 

@@ -56,7 +56,9 @@ def answers(queries: int = 1, k: int = 49, *, judged: bool = True, concept: str 
     depths = np.full(queries, k if judged else 0)
     relevant = np.tile(np.arange(k) % 3 == 0, (queries, 1)) & judged
     is_judged = np.full(queries, judged)
-    return Answers("backbone b, engine e", 500 + np.arange(queries), strata, concepts, depths, ids, relevant, is_judged)
+    distances = np.tile(np.square(np.arange(1.0, k + 1)), (queries, 1))
+    query_ids, name = 500 + np.arange(queries), "backbone b, engine e"
+    return Answers(name, query_ids, strata, concepts, depths, ids, relevant, distances, is_judged)
 
 
 def frames(figure: Figure) -> list[Rectangle]:

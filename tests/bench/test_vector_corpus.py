@@ -29,6 +29,7 @@ ENTRY = BackboneEntry("mine", BackboneSpec(VECTORS))
 QUERIES = QuerySpec(count=5, k=4)
 PLAIN = SpaceSpec(center=False, normalize=False)
 ANGLES = SpaceSpec(center=False, normalize=True)
+PLAIN_ENTRY = dataclasses.replace(ENTRY, space=PLAIN)
 
 
 def nearest(base: np.ndarray, queries: np.ndarray, k: int, normalize: bool = False) -> tuple[np.ndarray, np.ndarray]:
@@ -53,7 +54,7 @@ class Desk:
     ) -> tuple[Cut, Base, dict[str, StageNote]]:
         self.notes.clear()
         cut = prepare_tiles(self.cache, corpus)
-        base = prepare_base(self.cache, ENTRY, cut, space, queries)
+        base = prepare_base(self.cache, dataclasses.replace(ENTRY, space=space), cut, queries)
         return cut, base, {note.stage: note for note in self.notes}
 
 
@@ -175,7 +176,7 @@ def test_sizes_are_nested_and_asked_by_the_same_queries(desk: Desk, tmp_path: Pa
     assert len(cut.base_rows) == 25
     held, asked = [], []
     for size in corpus.sizes:
-        base = prepare_base(desk.cache, ENTRY, cut.of_size(size), SpaceSpec(), QUERIES)
+        base = prepare_base(desk.cache, ENTRY, cut.of_size(size), QUERIES)
         rows = cut.sizes[size]
         assert (len(rows), base.corrected.ids.tolist()) == (size, rows.tolist())
         corrected = BASE[rows] - BASE[rows].mean(axis=0, dtype=np.float64)
@@ -184,7 +185,7 @@ def test_sizes_are_nested_and_asked_by_the_same_queries(desk: Desk, tmp_path: Pa
         np.testing.assert_array_equal(base.timed.raw, BASE[rows][base.timed.rows])
         nearest_rows, _ = nearest(corrected, corrected[base.timed.rows], 5)
         np.testing.assert_array_equal(base.truth.ids[:, :4], rows[nearest_rows[:, 1:]])
-        again = base.of_rows(np.array([3]))
+        again = base.asked_by(base.corrected.ids[[3]])
         np.testing.assert_array_equal(again.raw[0], BASE[rows[3]])
         held.append(set(rows.tolist()))
         asked.append(rows[base.timed.rows].tolist())
@@ -199,7 +200,7 @@ def test_sizes_share_features_and_held_out_queries_and_nothing_else(desk: Desk, 
     keys = []
     for size in (10, 20):
         desk.notes.clear()
-        base = prepare_base(desk.cache, ENTRY, cut.of_size(size), PLAIN, QUERIES)
+        base = prepare_base(desk.cache, PLAIN_ENTRY, cut.of_size(size), QUERIES)
         keys.append({note.stage: note.key for note in desk.notes})
         assert base.timed.rows.tolist() == [-1] * 5
         assert set(base.truth.ids.ravel().tolist()) <= set(cut.sizes[size].tolist())
@@ -213,7 +214,7 @@ def test_one_size_among_other_sizes_has_a_truth_of_its_own(desk: Desk, tmp_path:
     corpus, truths = npz(tmp_path), []
     for smallest in (10, 5):
         cut = prepare_tiles(desk.cache, dataclasses.replace(corpus, sizes=(smallest, 20)))
-        base = prepare_base(desk.cache, ENTRY, cut.of_size(20), PLAIN, QUERIES)
+        base = prepare_base(desk.cache, PLAIN_ENTRY, cut.of_size(20), QUERIES)
         truths.append(base.truth.ids)
         rows = nearest(base.corrected.values, base.timed.corrected, 5)[0]
         np.testing.assert_array_equal(base.truth.ids[:, :4], base.corrected.ids[rows[:, 1:]])

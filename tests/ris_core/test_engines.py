@@ -15,6 +15,11 @@ def features_of(n: int, d: int = 8, seed: int = 0, space: str = "raw") -> Featur
     return Features(values, np.arange(n, dtype=np.int64) * 10 + 5, space)
 
 
+def codes_of(features: Features) -> Features:
+    """Signs as 0 and 1, which every engine takes."""
+    return Features((features.values > 0).astype(np.float32), features.ids, features.space)
+
+
 def test_index_answers_with_tile_ids() -> None:
     features = features_of(50)
     hits = build_index("exact", features).search(features[[7, 3]], 4)
@@ -53,11 +58,11 @@ def test_index_rejects_what_it_cannot_answer(name: str, k: int, d: int, message:
     if ENGINES[name].unavailable() is not None:
         # An engine that this CPU or build lacks has nothing to refuse.
         pytest.skip(f"{name}: {ENGINES[name].unavailable()}")
-    index = build_index(name, features_of(20), **params)
+    index = build_index(name, codes_of(features_of(20)), **params)
     with pytest.raises(SearchError, match=message):
-        index.search(features_of(2, d=d), k)
+        index.search(codes_of(features_of(2, d=d)), k)
     with pytest.raises(SearchError, match="threads = 0"):
-        index.search(features_of(2), 1, threads=0)
+        index.search(codes_of(features_of(2)), 1, threads=0)
 
 
 def test_build_rejects_unknown_engine_and_names_the_known() -> None:

@@ -1,3 +1,4 @@
+import pytest
 import threadpoolctl
 import torch
 
@@ -12,3 +13,11 @@ def test_pools_are_held_and_let_go() -> None:
     assert set(seen.values()) == {1}
     assert "torch" in seen
     assert torch.get_num_threads() == before
+
+
+def test_opencv_is_held_and_let_go() -> None:
+    cv2 = pytest.importorskip("cv2", reason="opencv is optional: pip install 'ris-bench[methods]'")
+    cv2.setNumThreads(2)
+    with limited_threads(1) as seen:
+        assert cv2.getNumThreads() == seen["cv2"] == 1
+    assert cv2.getNumThreads() == 2

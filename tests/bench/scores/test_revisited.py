@@ -67,7 +67,7 @@ def test_precision_is_divided_by_k_or_as_published_by_the_last_place_found():
 
 def test_queries_without_right_tiles_are_skipped_and_counted():
     nothing_hard = PairLabels(easy=np.array([1]), hard=np.array([], np.int64), junk=np.array([], np.int64))
-    scores = revisited_scores(hits_of([1, 2, 3], [3, 1, 2]), [nothing_hard, LABELS], "hard")
+    scores = revisited_scores(judge_setup(hits_of([1, 2, 3], [3, 1, 2]), [nothing_hard, LABELS], "hard"))
     assert scores["relevant"].tolist() == [0, 1]
     assert scores.drop(columns="relevant").isna().all(axis=1).tolist() == [True, False]
     assert scores["average_precision"].mean() == 1
@@ -119,7 +119,7 @@ def test_scores_agree_with_a_plain_count_on_lists_of_any_kind(seed, length, setu
     labels = [PairLabels(*(np.flatnonzero(line == name) for name in range(3))) for line in names]
     whole = seed % 2 == 0  # a ranking of all tiles, or a list with padding and tiles named again
     ids = np.array([rng.permutation(20) if whole else rng.integers(-1, 20, length) for _ in labels])
-    scores = revisited_scores(Hits(ids, np.zeros(ids.shape, np.float32)), labels, setup)
+    scores = revisited_scores(judge_setup(Hits(ids, np.zeros(ids.shape, np.float32)), labels, setup))
     right, ignored = ([set(label.of(part).tolist()) for label in labels] for part in SETUPS[setup])
     plain = [plain_scores(line, r, i, k) for line, r, i in zip(ids.tolist(), right, ignored, strict=True)]
     columns = ["average_precision", f"revisited_precision_at_{k}", f"precision_at_{k}"]

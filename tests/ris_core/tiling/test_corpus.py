@@ -70,3 +70,22 @@ def test_fingerprint_of_an_image_folder_changes_with_an_image(tmp_path: Path) ->
     assert corpus_fingerprint(tmp_path) == before
     os.utime(tmp_path / "water/1.png", (1, 1))
     assert corpus_fingerprint(tmp_path) != before
+
+
+@pytest.mark.parametrize("wrapper", ["", "NWPU-RESISC45/"])
+def test_resisc45_is_an_image_folder_with_and_without_its_own_folder(tmp_path: Path, wrapper: str) -> None:
+    for name in ("airplane/airplane_001.jpg", "airplane/airplane_002.jpg", "wetland/wetland_001.jpg"):
+        path = tmp_path / "unpacked" / f"{wrapper}{name}"
+        path.parent.mkdir(parents=True, exist_ok=True)
+        Image.fromarray(RGB.transpose(1, 2, 0)).save(path)
+    images = find_corpus(tmp_path / "unpacked")
+    assert isinstance(images, ImageFolder)
+    assert images.labels == ["airplane", "airplane", "wetland"]
+
+
+def test_archives_that_cannot_be_read_are_refused_with_a_remedy(tmp_path: Path) -> None:
+    (tmp_path / "NWPU-RESISC45.rar").write_bytes(b"Rar!")
+    with pytest.raises(CorpusError, match=r"NWPU-RESISC45\.rar: \.rar archives cannot be read\. Unpack it and give"):
+        find_corpus(tmp_path / "NWPU-RESISC45.rar")
+    with pytest.raises(CorpusError, match="does not exist"):
+        find_corpus(tmp_path / "missing.rar")

@@ -1,0 +1,1 @@
+"""Regions of a query picture: boxes of a file, a sliding window, a detector; cut into crops that a backbone takes."""
