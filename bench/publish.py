@@ -3,17 +3,18 @@
 import dataclasses
 import json
 import shutil
-from pathlib import Path
+from pathlib import Path, PurePosixPath, PureWindowsPath
 from typing import Any
 
 from bench.report import write_report
 from bench.results import CELLS, HITS, RunRecord, read_run, write_run
 from bench.tables.provenance_table import without_path
+from bench.tables.run_tables import REGIONS
 from ris_core.artifacts import disk_error
 from ris_core.errors import ArtifactError
 
 # Large, or of use on the machine that measured alone.
-_LEFT_OUT = (CELLS, HITS, "failures", "indexed_ids.npy")
+_LEFT_OUT = (CELLS, HITS, REGIONS, "failures", "indexed_ids.npy")
 _NEVER_COPIED = (".lock", "benchmark*.json")
 
 
@@ -61,9 +62,20 @@ def _without_paths(record: RunRecord) -> dict[str, Any]:
     for entry in suite.get("backbones", []):
         if "weights" in entry["spec"]:
             entry["spec"]["weights"] = Path(entry["spec"]["weights"]).name
+    suite = _without_absolute(suite)
     return {
         "suite_file": Path(record.suite_file).name,
         "overrides": [without_path(override) for override in record.overrides],
         "corpus": {**record.corpus, "source": Path(record.corpus.get("source", "")).name},
         "suite": suite,
     }
+
+
+def _without_absolute(value: Any) -> Any:
+    """The same, however deep, absolute paths cut to their last names: of boxes, weights, distractors."""
+    if isinstance(value, dict):
+        return {key: _without_absolute(part) for key, part in value.items()}
+    if isinstance(value, list):
+        return [_without_absolute(part) for part in value]
+    is_path = isinstance(value, str) and (PurePosixPath(value).is_absolute() or PureWindowsPath(value).is_absolute())
+    return PureWindowsPath(value).name if is_path else value  # a Windows path takes both slashes

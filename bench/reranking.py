@@ -55,12 +55,12 @@ def measure_rerank(
     with RerankWorker(order, spec.timeout_s) as worker:
         made = worker.offline(k)
         found = worker.rerank(RerankAsking(asking, judged.rows, places), spec.warmup)
-        load.add(worker.used_cpu_s())
         revisited = score_whole_rankings(
             scorer,
             lambda some, length: worker.answer(Asking(some.corrected, length, cell.query.params, cell.threads)),
             found.after,
         )
+        load.add(worker.used_cpu_s())
     before, _, _ = scorer.judge(found.before)
     after, hits, relevant = scorer.judge(found.after)
     result = RerankResult(
@@ -69,7 +69,7 @@ def measure_rerank(
         d=d,
         q=len(judged),
         offline_s=[made.offline_s],
-        size_bytes=made.size_bytes,
+        size_bytes=found.size_bytes,
         search_s=[found.search_s],
         rerank_s=[found.rerank_s],
         precision=after["precision"],

@@ -298,7 +298,7 @@ class RerankResult(_Measured):
         d: Dimensions of a feature in the index' space.
         q: Judged queries.
         offline_s: For each process the seconds of the re-ranker's offline part, the index' build not counted.
-        size_bytes: Bytes of what that made, beside the index and the vectors.
+        size_bytes: Bytes of what the re-ranker keeps once all queries were asked, beside the index and the vectors.
         search_s: For each process the seconds of the index' search of each query, in the judgments' order.
         rerank_s: For each process the seconds of the re-ranking of each query.
         precision: For each stratum, precision at its depth of each query after re-ranking, in the judgments' order.

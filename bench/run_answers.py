@@ -115,7 +115,7 @@ def find_judged_answers(run: FinishedRun, setting: Setting, rows: Sequence[int],
 def _find(run: FinishedRun, setting: Setting, tiles: np.ndarray, rows: np.ndarray, k: int) -> Answers:
     if setting.hits_file and run.judgments is not None and (rows != NO_QUERY).all():
         kept = Answers.open(run.folder / setting.hits_file, setting.words)
-        if k <= kept.ids.shape[1]:
+        if 1 <= k <= kept.ids.shape[1]:
             return kept.part(rows, k, run.judgments.is_decided)
     different, places = np.unique(tiles, return_inverse=True)
     hits = _ask(run, setting, different, k)

@@ -133,9 +133,11 @@ class CorpusSpec:
             faults.append(f"scene_px = {self.scene_px}; it must be at least {SMALLEST_SCENE_PX}.")
         if self.source in (SCENE, LANDMARKS) and self.scene_px < self.tile_px:
             faults.append(f"tile_px = {self.tile_px} is larger than the scene, scene_px = {self.scene_px}.")
-        if self.source not in EMBEDDED and not is_virtual(self.source) and not Path(self.source).exists():
-            embedded = " or ".join(map(repr, EMBEDDED))
-            faults.append(f"source = {self.source!r} does not exist. Name a file or folder, or {embedded}.")
+        return faults + self._size_faults() + self._folder_faults() + self._path_faults()
+
+    def _size_faults(self) -> list[str]:
+        """Sizes below one, given twice, or of what is no vectors."""
+        faults = []
         if self.sizes and not self.is_vectors:
             faults.append(
                 f"sizes = {list(self.sizes)}; only vectors are indexed in several sizes. Remove the key, or run on the "
@@ -143,17 +145,33 @@ class CorpusSpec:
             )
         if any(size < 1 for size in self.sizes):
             faults.append(f"sizes = {list(self.sizes)}; each must be at least 1.")
-        if self.sizes:
-            faults.extend(_choice_faults("sizes", self.sizes))
-        if self.queries is not None and self.source in EMBEDDED:
+        return faults + (_choice_faults("sizes", self.sizes) if self.sizes else [])
+
+    def _folder_faults(self) -> list[str]:
+        """Held-out queries and distractors where there is no folder of images that could have them."""
+        faults, embedded = [], self.source in EMBEDDED
+        if self.queries is not None and embedded:
             faults.append("queries belong to files of vectors and folders of images. Remove the key.")
-        if self.ground_truth is not None and (self.source in EMBEDDED or self.is_vectors):
+        if self.distractors and embedded:
+            faults.append("distractors belong to folders of images. Remove the key.")
+        if self.ground_truth is not None and (embedded or self.is_vectors):
             faults.append("ground_truth belongs to folders of images. Remove the key.")
         if self.ground_truth is not None and self.queries is not None:
             faults.append("ground_truth names the queries, and so does queries. Remove one of the two.")
+        return faults
+
+    def _path_faults(self) -> list[str]:
+        """Files and folders that are not there."""
+        faults = []
+        if self.source not in EMBEDDED and not is_virtual(self.source) and not Path(self.source).exists():
+            embedded = " or ".join(map(repr, EMBEDDED))
+            faults.append(f"source = {self.source!r} does not exist. Name a file or folder, or {embedded}.")
         for shard in self.distractors:
             if not Path(shard).exists():
-                faults.append(f"distractors: '{shard}' matches nothing, neither beside the source nor here.")
+                faults.append(
+                    f"distractors: '{shard}' matches nothing, neither beside the source nor here. Name tar or zip "
+                    "files, or folders."
+                )
         for key in ("queries", "labels", "classes", "ground_truth"):
             path = getattr(self, key) if key != "queries" or self.is_vectors else None  # of images a folder's name
             if path is not None and not path.exists():

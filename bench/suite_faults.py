@@ -19,7 +19,8 @@ from bench.system_faults import system_faults
 from ris_core.backbone import COLOUR, RANDOM, build_backbone, refuse_tiles
 from ris_core.errors import CheckpointError, CorpusError, RasterError, SuiteError
 from ris_core.recipe import DinoRecipe
-from ris_core.regions.params import OBJECTS
+from ris_core.regions.boxes import BoxFile
+from ris_core.regions.params import OBJECTS, BoxParams
 from ris_core.rerank import RERANKERS
 from ris_core.rerank.contract import LOCAL, PIXELS
 from ris_core.tiles import count_cells
@@ -218,12 +219,20 @@ def _rerank_faults(suite: Suite) -> Iterator[str]:
 
 
 def _region_faults(suite: Suite) -> Iterator[str]:
-    """Regions of what has no pictures, or no judged queries."""
+    """Regions of what has no pictures, and boxes that cannot be read."""
     if suite.regions and suite.corpus.is_vectors:
         yield "[regions] are cut from pictures; vectors have none. Remove it."
-    elif OBJECTS in (getattr(point.params, "boxes", None) for grid in suite.regions for point in grid.points):
-        if suite.corpus.source != SCENE and suite.corpus.classes is None:
-            yield f"[regions] boxes = '{OBJECTS}' needs land cover. Name it as corpus.classes, or name a file of boxes."
+        return
+    points = [(grid.name, point.params) for grid in suite.regions for point in grid.points]
+    boxes = {params.boxes: name for name, params in points if isinstance(params, BoxParams)}
+    if OBJECTS in boxes and suite.corpus.source != SCENE and suite.corpus.classes is None:
+        yield f"[regions] boxes = '{OBJECTS}' needs land cover. Name it as corpus.classes, or name a file of boxes."
+    for path, name in boxes.items():
+        try:
+            if path != OBJECTS and path.is_file():  # `BoxParams.faults` tells of one that is not there
+                BoxFile.read(path)
+        except CorpusError as error:
+            yield f"[regions.{name}] {error}"
 
 
 def _space_faults(suite: Suite, entry: BackboneEntry, width: int | None) -> Iterator[str]:

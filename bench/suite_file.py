@@ -4,7 +4,6 @@ import contextlib
 import dataclasses
 import difflib
 import functools
-import glob
 import re
 import tomllib
 from collections import Counter
@@ -25,29 +24,22 @@ from bench.suite import (
     About,
     BackboneEntry,
     CorpusSpec,
-    EngineGrid,
     MeasureSpec,
-    ParamSet,
     QuerySpec,
-    RegionGrid,
-    RerankGrid,
     SpaceSpec,
     Suite,
     ThroughputSpec,
-    engine_kinds,
 )
 from bench.suite_faults import joint_faults
-from bench.system_spec import SystemSpec
+from bench.suite_grids import read_engine, read_regions, read_rerank, read_system
+from bench.suite_reading import SuiteReading
 from bench.toml_record import apply_override, expand_grid, inherit, list_keys, parse_override, read_record, unknown_key
 from bench.training import UNLABELLED
 from ris_core.backbone import BackboneSpec
-from ris_core.engines import ENGINES
 from ris_core.errors import CorpusError, SuiteError
 from ris_core.feature_batches import DEFAULT_OPTIONS, ExtractOptions
 from ris_core.label_recipe import LABEL_RECIPES, LabelRecipe
 from ris_core.recipe import DinoRecipe
-from ris_core.regions.params import OBJECTS, SOURCES, WHOLE
-from ris_core.rerank import RERANKERS
 from ris_core.tiling.corpus import find_corpus
 from ris_core.tiling.image_folder import ImageFolder
 from ris_core.tiling.virtual_path import is_virtual
@@ -64,7 +56,6 @@ SECTIONS = (
 CHOOSING = ("engine", "rerank", "regions")  # whose tables may be for some backbones alone
 TRAINING: dict[str, type[DinoRecipe | LabelRecipe]] = {"dino": DinoRecipe, **LABEL_RECIPES}
 _METRIC_SPACES = {ANGULAR: {"center": False, "normalize": True}, EUCLIDEAN: {"normalize": False}}
-_NAME = re.compile(r"[A-Za-z0-9_][A-Za-z0-9_.-]*")
 _HERE = Path(__file__).parent
 
 
@@ -125,13 +116,8 @@ def _listed(path: Path, faults: Sequence[str]) -> str:
     return f"{path} has {len(faults)} faults:\n{lines}"
 
 
-@dataclasses.dataclass(frozen=True)
-class _SuiteReader:
-    """One reading of one file."""
-
-    path: Path
-    table: dict[str, Any]
-    faults: list[str]
+class _SuiteReader(SuiteReading):
+    """Reads all sections of one file, tables of grids by `bench.suite_grids`."""
 
     def read(self, text: str, overrides: tuple[str, ...]) -> Suite | None:
         unused = self._drop_unused()
@@ -141,21 +127,21 @@ class _SuiteReader:
         if corpus is not None and corpus.is_vectors:
             backbones = [dataclasses.replace(entry, space=space or SpaceSpec()) for entry in _vector_entries(corpus)]
         else:
-            extract = self._section("extract", ExtractOptions) or DEFAULT_OPTIONS
-            named = self._named("backbone", functools.partial(self._backbones, space=space or SpaceSpec()))
+            extract = self.section("extract", ExtractOptions) or DEFAULT_OPTIONS
+            named = self.named("backbone", functools.partial(self._backbones, space=space or SpaceSpec()))
             backbones = [dataclasses.replace(entry, extract=extract) for entry in named]
             twice = [name for name, count in Counter(entry.name for entry in named).items() if count > 1]
-            self.faults.extend(f"{self._where('backbone')} {name!r} names several. Rename one." for name in twice)
+            self.faults.extend(f"{self.where('backbone')} {name!r} names several. Rename one." for name in twice)
         paced = "throughput" in self.table
-        engines = tuple(self._named("engine", self._engine) if "engine" in self.table or not paced else ())
-        reranks = tuple(self._named("rerank", self._rerank) if "rerank" in self.table else ())
-        regions = tuple(self._named("regions", self._regions) if "regions" in self.table else ())
-        systems = tuple(self._named("system", self._system) if "system" in self.table else ())
-        throughput = self._section("throughput", ThroughputSpec) if paced else None
+        engines = self._grids("engine", read_engine) if "engine" in self.table or not paced else ()
+        reranks = self._grids("rerank", read_rerank) if "rerank" in self.table else ()
+        regions = self._grids("regions", read_regions) if "regions" in self.table else ()
+        systems = self._grids("system", read_system) if "system" in self.table else ()
+        throughput = self.section("throughput", ThroughputSpec) if paced else None
         if corpus is not None:
             self._refuse_unlabelled(corpus, backbones)
-        queries = self._section("queries", QuerySpec)
-        judge, measure = self._judge(corpus), self._section("measure", MeasureSpec)
+        queries = self.section("queries", QuerySpec)
+        judge, measure = self._judge(corpus), self.section("measure", MeasureSpec)
         if about is None or corpus is None or space is None or queries is None or judge is None or measure is None:
             return None
         return Suite(
@@ -164,11 +150,8 @@ class _SuiteReader:
             systems, unused,
         )  # fmt: skip
 
-    def _where(self, section: str) -> str:
-        return f"{self.path}: [{section}]"
-
-    def _section(self, name: str, record: type[T]) -> T | None:
-        return read_record(record, self.table.get(name, {}), self._where(name), self.faults)
+    def _grids(self, section: str, read: Callable[[SuiteReading, str, dict[str, Any]], Sequence[T]]) -> tuple[T, ...]:
+        return tuple(self.named(section, functools.partial(read, self)))
 
     def _drop_unused(self) -> tuple[str, ...]:
         """Take out what the corpus has no use for, so that any suite runs on it; the names of what was taken.
@@ -180,7 +163,7 @@ class _SuiteReader:
         source = corpus.get("source", SCENE) if isinstance(corpus, Mapping) else SCENE
         if not isinstance(source, str) or source == SCENE:
             return ()
-        path, unused = self._found(source, ()), []
+        path, unused = self.found(source, ()), []
         wanted = SYNTHETIC_KEYS if source == SYNTHETIC else FILE_KEYS
         if source == SYNTHETIC or is_vector_file(path):
             known = [field.name for field in dataclasses.fields(CorpusSpec)]
@@ -209,7 +192,7 @@ class _SuiteReader:
 
     def _about(self, overrides: tuple[str, ...], corpus: CorpusSpec | None) -> About | None:
         """``[suite]``, which says nothing of a corpus that was named by ``--set``."""
-        about = self._section("suite", About)
+        about = self.section("suite", About)
         given = {override.partition("=")[0].strip() for override in overrides}
         if about is None or corpus is None or "corpus.source" not in given:
             return about
@@ -224,7 +207,7 @@ class _SuiteReader:
                 metric = corpus.vectors().metric
         if isinstance(table, Mapping):
             table = {**_METRIC_SPACES.get(metric, {}), **table}
-        return read_record(SpaceSpec, table, self._where("space"), self.faults)
+        return read_record(SpaceSpec, table, self.where("space"), self.faults)
 
     def _corpus(self) -> CorpusSpec | None:
         table = self.table.get("corpus", {})
@@ -232,23 +215,23 @@ class _SuiteReader:
             table = dict(table)
             source = table.get("source", SCENE)
             if isinstance(source, str) and source not in EMBEDDED and not is_virtual(source):
-                table["source"] = str(self._found(source, ()))
+                table["source"] = str(self.found(source, ()))
             is_file = is_vector_file(Path(str(table.get("source", SCENE))))  # queries of images are a folder's name
             for key in ("labels", "classes", "ground_truth", *(("queries",) if is_file else ())):
                 if isinstance(table.get(key), str):
-                    table[key] = str(self._found(table[key], self._beside_source(table)))
+                    table[key] = str(self.found(table[key], self._beside_source(table)))
             if isinstance(table.get("distractors"), list):
                 beside = self._beside_source(table)
-                table["distractors"] = [p for name in table["distractors"] for p in self._all_found(str(name), beside)]
-        return read_record(CorpusSpec, table, self._where("corpus"), self.faults)
+                table["distractors"] = [p for name in table["distractors"] for p in self.all_found(str(name), beside)]
+        return read_record(CorpusSpec, table, self.where("corpus"), self.faults)
 
     def _judge(self, corpus: CorpusSpec | None) -> JudgeSpec | None:
         table = self.table.get("judge", {})
         if isinstance(table, Mapping):
             beside = self._beside_source({"source": corpus.source} if corpus else {})
             named = {key: table[key] for key in ("qrels", "queries") if isinstance(table.get(key), str)}
-            table = {**table, **{key: str(self._found(path, beside)) for key, path in named.items()}}
-        return read_record(JudgeSpec, table, self._where("judge"), self.faults)
+            table = {**table, **{key: str(self.found(path, beside)) for key, path in named.items()}}
+        return read_record(JudgeSpec, table, self.where("judge"), self.faults)
 
     def _beside_source(self, table: Mapping[str, Any]) -> tuple[Path, ...]:
         source = table.get("source", SCENE)
@@ -257,43 +240,12 @@ class _SuiteReader:
         path = Path(source)
         return (path,) if path.is_dir() else (path.parent,)
 
-    def _found(self, name: str, first: Sequence[Path]) -> Path:
-        """A path as given, beside the source, in the working directory, or beside the suite file."""
-        for folder in (*first, Path(), self.path.parent):
-            if (folder / name).exists():
-                return folder / name
-        return Path(name)
-
-    def _all_found(self, pattern: str, first: Sequence[Path]) -> list[str]:
-        """The paths that a pattern matches in the first folder where it matches any; itself where it matches none."""
-        for folder in (*first, Path(), self.path.parent):
-            if matched := sorted(glob.glob(str(folder / pattern))):
-                return matched
-        return [pattern]
-
-    def _named(self, section: str, read: Callable[[str, dict[str, Any]], Sequence[T]]) -> list[T]:
-        tables = self.table.get(section, {})
-        if not isinstance(tables, Mapping) or not tables:
-            self.faults.append(f"{self.path}: no [{section}.NAME] table; at least one {section} is needed.")
-            return []
-        if section == "backbone":  # engines have grids instead
-            tables = inherit(tables, f"{self.path}: [{section}", self.faults)
-        items: list[T] = []
-        for name, table in tables.items():
-            if not _NAME.fullmatch(name):
-                self.faults.append(f"{self._where(section)} {name!r} is no name; allowed are letters, digits, _ . -")
-            elif not isinstance(table, Mapping):
-                self.faults.append(f"{self._where(section)} {name} must be a table: [{section}.{name}].")
-            else:
-                items.extend(read(name, dict(table)))
-        return items
-
     def _backbones(self, name: str, table: dict[str, Any], space: SpaceSpec) -> list[BackboneEntry]:
-        where, before_all = self._where(f"backbone.{name}"), len(self.faults)
+        where, before_all = self.where(f"backbone.{name}"), len(self.faults)
         like, train = table.pop("like", ""), table.pop("train", None)
         space = self._own_space(f"backbone.{name}.space", table.pop("space", {}), space)
         if isinstance(table.get("weights"), str) and table["weights"].endswith((".safetensors", ".pth", ".pt", ".bin")):
-            table["weights"] = str(self._found(table["weights"], ()))
+            table["weights"] = str(self.found(table["weights"], ()))
         if unknown := set(table) - {f.name for f in dataclasses.fields(BackboneSpec)}:
             known = [*(f.name for f in dataclasses.fields(BackboneSpec)), "train", "like", "space"]
             self.faults.extend(unknown_key(where, key, known) for key in sorted(unknown))
@@ -326,11 +278,11 @@ class _SuiteReader:
         if is_labelled:
             return
         for name in dict.fromkeys(entry.table for entry in backbones if isinstance(entry.recipe, LabelRecipe)):
-            self.faults.append(f"{self._where(f'backbone.{name}')} train: {UNLABELLED}")
+            self.faults.append(f"{self.where(f'backbone.{name}')} train: {UNLABELLED}")
 
     def _own_space(self, section: str, table: object, space: SpaceSpec) -> SpaceSpec:
         """The suite's space with the keys of a backbone's own table put over it."""
-        own = read_record(SpaceSpec, table, self._where(section), self.faults)
+        own = read_record(SpaceSpec, table, self.where(section), self.faults)
         named = [f.name for f in dataclasses.fields(SpaceSpec) if isinstance(table, Mapping) and f.name in table]
         return dataclasses.replace(space, **{key: getattr(own, key) for key in named})
 
@@ -359,85 +311,6 @@ class _SuiteReader:
             if recipe is not None and len(self.faults) == before:
                 recipes.append((choice, recipe))
         return recipes
-
-    def _engine(self, name: str, table: dict[str, Any]) -> list[EngineGrid]:
-        where = self._where(f"engine.{name}")
-        kind, backbones = table.pop("kind", name), self._taken(where, table)
-        if kind not in ENGINES:
-            near = difflib.get_close_matches(str(kind), engine_kinds(), n=1)
-            hint = f" Did you mean {near[0]!r}?" if near else ""
-            self.faults.append(f"{where} kind = {kind!r} is no engine.{hint} Known: {', '.join(engine_kinds())}.")
-            return []
-        queries = table.pop("query", {})
-        builds = self._points(where, table, ENGINES[kind].build_params)
-        asked = self._points(f"{where} query", queries, ENGINES[kind].query_params)
-        return [EngineGrid(name, kind, tuple(builds), tuple(asked), backbones)]
-
-    def _rerank(self, name: str, table: dict[str, Any]) -> list[RerankGrid]:
-        where = self._where(f"rerank.{name}")
-        kind, backbones = table.pop("kind", name), self._taken(where, table)
-        if kind not in RERANKERS:
-            near = difflib.get_close_matches(str(kind), RERANKERS, n=1)
-            hint = f" Did you mean {near[0]!r}?" if near else ""
-            self.faults.append(f"{where} kind = {kind!r} is no re-ranker.{hint} Known: {', '.join(sorted(RERANKERS))}.")
-            return []
-        files = {key: table[key] for key in ("weights", "detector") if isinstance(table.get(key), str) and table[key]}
-        table |= {key: str(self._found(path, ())) for key, path in files.items()}
-        return [RerankGrid(name, kind, tuple(self._points(where, table, RERANKERS[kind].params)), backbones)]
-
-    def _regions(self, name: str, table: dict[str, Any]) -> list[RegionGrid]:
-        where = self._where(f"regions.{name}")
-        source, backbones = table.pop("source", name), self._taken(where, table)
-        if name == WHOLE:
-            self.faults.append(f"{where} is what regions are held against, and is measured in any case. Rename it.")
-        if source not in SOURCES or source == WHOLE:
-            known = ", ".join(sorted(set(SOURCES) - {WHOLE}))
-            self.faults.append(f"{where} source = {source!r} is no source of regions. Known: {known}.")
-            return []
-        if isinstance(table.get("boxes"), str) and table["boxes"] != str(OBJECTS):
-            table["boxes"] = str(self._found(table["boxes"], ()))
-        return [RegionGrid(name, source, tuple(self._points(where, table, SOURCES[source])), backbones)]
-
-    def _taken(self, where: str, table: dict[str, Any]) -> tuple[str, ...]:
-        """``backbones``, taken out of a table that is for some of them alone; empty where it is for all."""
-        if "backbones" not in table:
-            return ()
-        names, known = table.pop("backbones"), list(self.table.get("backbone", {}))
-        if not isinstance(names, list) or not names:
-            self.faults.append(f"{where} backbones = {names!r}; it must be a list of names, or left out to take all.")
-            return ()
-        for name in (name for name in names if name not in known):
-            near = difflib.get_close_matches(str(name), known, n=1)
-            hint = f" Did you mean {near[0]!r}?" if near else ""
-            self.faults.append(f"{where} backbones: {name!r} is no backbone.{hint} Known: {', '.join(known)}.")
-        return tuple(names)
-
-    def _system(self, name: str, table: dict[str, Any]) -> list[SystemSpec]:
-        where = self._where(f"system.{name}")
-        if table.pop("name", None) is not None:
-            self.faults.append(f"{where} has unknown key 'name': its heading names it. Write title instead.")
-        system = read_record(SystemSpec, table, where, self.faults)
-        return [] if system is None else [dataclasses.replace(system, name=name, title=system.title or name)]
-
-    def _points(self, where: str, table: object, record: type[Any]) -> list[ParamSet]:
-        if not isinstance(table, Mapping):
-            self.faults.append(f"{where} = {table!r} must be a table of keys, such as query.probes_per_table = 5.")
-            return []
-        order = [field.name for field in dataclasses.fields(record)]
-        named = tuple(sorted((key for key in table if key in order), key=order.index))
-        fresh: list[str] = []
-        points = []
-        for _, flat in expand_grid(table, record):
-            before = len(fresh)
-            params = read_record(record, flat, where, fresh, check=False)
-            if params is not None and len(fresh) == before:
-                points.append(ParamSet(params, named))
-        self.faults.extend(dict.fromkeys(fresh))  # a fault that every point of the grid shares is told once
-        if not fresh and not points:
-            self.faults.append(f"{where} has an empty list; name at least one value.")
-        if len(set(points)) < len(points):
-            self.faults.append(f"{where} names a value twice.")
-        return points
 
 
 def _recipe_class(train: Mapping[str, Any]) -> type[DinoRecipe | LabelRecipe]:

@@ -105,7 +105,9 @@ class BackboneSpec:
             known = f"names with weights: {', '.join(tags[:_LISTED_NAMES])}" if tags else "it has none there"
             faults.append(f"weights = {PRETRAINED!r}: timm's hub has none for {self.model!r} ({known}).")
         elif self.model != COLOUR and self.weights not in (RANDOM, PRETRAINED) and not Path(self.weights).is_file():
-            faults.append(f"weights = {self.weights!r} is no file, nor {RANDOM!r} or {PRETRAINED!r}.")
+            faults.append(
+                f"weights = {self.weights!r} is no file, nor {RANDOM!r} or {PRETRAINED!r}. Fetch it or mend the path."
+            )
         if self.preprocess not in PREPROCESSING:
             faults.append(f"preprocess = {self.preprocess!r} is unknown; known: {', '.join(PREPROCESSING)}.")
         if self.pool not in POOLS:

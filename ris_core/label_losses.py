@@ -93,7 +93,8 @@ def triplet_loss(features: torch.Tensor, codes: torch.Tensor, margin: float, min
         mining: ``"semi_hard"`` or ``"batch_hard"``.
 
     Returns:
-        Scalar: mean over the triplets; 0 where the batch has none.
+        Scalar: mean over the triplets; 0 where the batch has none. Semi-hard mining holds some 10 b^3 bytes: 3 MB
+        for a batch of 64, 10 GB for one of 1,000.
 
     Source:
         Schroff et al. 2015, FaceNet, arXiv:1503.03832: squared distances of unit vectors, all pairs of a label, and

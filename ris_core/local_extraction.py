@@ -37,7 +37,8 @@ def extract_local(
     """The strongest local descriptors of every tile, in the tiles' order.
 
     A map of (c, rows, cols) gives rows * cols descriptors. They are scaled to unit length, projected to whitened
-    principal components that a sample of tiles says, and scaled again. Memory: a batch of maps and the sample.
+    principal components that a sample of tiles says, and scaled again. Memory: a batch of maps, and twice the sample
+    where descriptors of d dimensions are projected: 8000 ``count`` d bytes of a thousand tiles.
 
     Args:
         tiles: What to describe.
@@ -77,7 +78,7 @@ def extract_local(
                 batch = np.asarray(tiles.pixels[chosen[start : start + plan.batch]])
                 yield strongest_tokens(network, batch, spec, plan.device, detector)
 
-        project = _fit(np.concatenate(list(describe(sample))), spec)
+        project = _fit(describe(sample), spec)
         try:
             _write(out / VALUES, len(tiles), map(project, describe(np.arange(len(tiles)))))
         except OSError as error:
@@ -143,11 +144,11 @@ def _map(backbone: Backbone, images: torch.Tensor, layer: int) -> torch.Tensor:
         raise CheckpointError(f"{backbone.spec.model}: layer = {layer} ({error}). Choose one nearer to -1.") from error
 
 
-def _fit(sample: np.ndarray, spec: LocalSpec) -> Project:
-    """What a batch of descriptors (b, count, d) is stored as, told by a sample of such batches."""
-    flat = np.ascontiguousarray(sample.reshape(-1, sample.shape[2]))
+def _fit(sample: Iterator[np.ndarray], spec: LocalSpec) -> Project:
+    """What a batch of descriptors (b, count, d) is stored as, told by a sample of such batches where it is needed."""
     if not spec.dimensions:
         return lambda batch: batch.astype(np.float16)
+    flat = np.concatenate([batch.reshape(-1, batch.shape[2]) for batch in sample])
     space = fit_space(Features(flat, np.arange(len(flat))), whiten=spec.dimensions)
 
     def project(batch: np.ndarray) -> np.ndarray:
@@ -156,7 +157,7 @@ def _fit(sample: np.ndarray, spec: LocalSpec) -> Project:
 
     if spec.stored == "float16":
         return lambda batch: project(batch).astype(np.float16)
-    rotation = sign_rotation(project(sample).reshape(len(flat), -1))
+    rotation = sign_rotation(project(flat[None])[0])
     return lambda batch: np.packbits(project(batch) @ rotation > 0, axis=2)
 
 

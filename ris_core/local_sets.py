@@ -12,7 +12,7 @@ from ris_core.errors import ArtifactError
 STRENGTHS = ("norm", "attention", "detector")
 STORED = ("float16", "binary")
 
-VALUES, POSITIONS = "local.npy", "positions.npy"
+VALUES = "local.npy"
 
 
 @dataclasses.dataclass(frozen=True)
@@ -104,7 +104,7 @@ class LocalSets:
 
     def strongest(self, rows: Any, count: int) -> np.ndarray:
         """(m, count, c) float32 unit vectors of m rows, the strongest first; (count, c) of one row."""
-        stored = self._stored[self._places[rows], ..., :][..., :count, :]
+        stored = self._stored[self._places[rows], :count]
         if stored.dtype != np.uint8:
             return stored.astype(np.float32)
         signs = np.unpackbits(stored, axis=-1).astype(np.float32) * 2 - 1

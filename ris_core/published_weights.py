@@ -1,10 +1,8 @@
-"""Checkpoints of published image retrieval networks: their names for weights, and what may be read from their files."""
+"""Checkpoints of published image retrieval networks: their names for weights, and ours."""
 
-import _codecs
 import re
-from collections.abc import Callable, Mapping
+from collections.abc import Mapping
 
-import numpy as np
 import torch
 
 # A ResNet's parts by their places in the sequence that cnnimageretrieval-pytorch makes of torchvision's.
@@ -15,18 +13,6 @@ _OWN_NAMES = {
     "whiten.weight": "bottleneck.linear.weight",
     "whiten.bias": "bottleneck.linear.bias",
 }
-
-# What an array needs that was pickled beside the weights, such as the whitening in "meta" of cnnimageretrieval, under
-# the names of NumPy 1 and 2. None of it calls anything: `_reconstruct` makes an empty array, whose bytes follow.
-ARRAY_GLOBALS: list[Callable[..., object] | tuple[Callable[..., object], str]] = [
-    np.ndarray,
-    np.dtype,
-    type(np.dtype(np.float32)),
-    type(np.dtype(np.float64)),
-    _codecs.encode,  # bytes, as Python 3 writes them for Python 2
-    (np._core.multiarray._reconstruct, "numpy.core.multiarray._reconstruct"),  # type: ignore[attr-defined]
-    (np._core.multiarray._reconstruct, "numpy._core.multiarray._reconstruct"),  # type: ignore[attr-defined]
-]
 
 
 def rename_published(state: Mapping[str, torch.Tensor], own: Mapping[str, torch.Tensor]) -> dict[str, torch.Tensor]:

@@ -4,7 +4,6 @@ import dataclasses
 import hashlib
 import json
 import os
-import pickle
 from pathlib import Path
 from typing import Any, ClassVar
 
@@ -17,6 +16,7 @@ from ris_core.errors import CheckpointError
 from ris_core.label_recipe import LabelRecipe
 from ris_core.recipe import DinoRecipe
 from ris_core.records import Tiles
+from ris_core.weights import DAMAGE
 
 STATE = "training.pt"
 _KEY_TILES = 16  # evenly spaced tiles whose pixels enter a training's key
@@ -107,8 +107,11 @@ class ResumableState:
             # weights_only: tensors and plain containers, nothing that a pickle could call
             content = torch.load(path, map_location="cpu", weights_only=True)
             key, sums = content["key"], content["sums"]
-        except (OSError, EOFError, RuntimeError, KeyError, TypeError, pickle.UnpicklingError) as error:
+            lacking = [name for name in (*self.MODULES, *_VALUES) if name not in content]
+        except DAMAGE as error:
             raise _unreadable(path, str(error).partition(".")[0]) from error
+        if lacking or not isinstance(sums, torch.Tensor):
+            raise _unreadable(path, f"it lacks {', '.join(lacking) or 'sums'}")
         if key == self.key and sums.shape != self.sums.shape:
             raise _unreadable(path, f"an older version wrote it: {len(sums)} sums, not {len(self.sums)}")
         if key != self.key:

@@ -13,8 +13,9 @@ import torch
 from torch import nn
 
 from ris_core.artifacts import disk_error
-from ris_core.errors import CheckpointError
-from ris_core.published_weights import ARRAY_GLOBALS, rename_published
+from ris_core.errors import CheckpointError, CorpusError
+from ris_core.published_weights import rename_published
+from ris_core.safe_pickle import STAND_INS
 
 _WRAPPERS = ("module.", "_orig_mod.", "backbone.")  # of DistributedDataParallel, torch.compile, DINO's MultiCropWrapper
 _LISTED_NAMES = 6
@@ -28,8 +29,10 @@ _DEFAULTED = ("pooling.", "soa.")
 _KEPT = "These keep what they begin with: a power of 3, and attention that changes nothing."
 _COUNTER = ".num_batches_tracked"  # which torchvision's first checkpoints lack, and nothing of ours reads
 _NETWORK = "network."  # before the names of a `Backbone`'s timm network
+# Arrays pickled beside the weights, such as the whitening in "meta" of cnnimageretrieval: read past, safely.
+_ARRAYS = [(stand_in, name) for name, stand_in in STAND_INS.items()]
 # What the two readers were seen to raise on files cut short or with one byte changed.
-_DAMAGE = (
+DAMAGE = (
     *(OSError, EOFError, LookupError, RuntimeError, TypeError, ValueError, AssertionError),
     *(struct.error, pickle.UnpicklingError, safetensors.SafetensorError),
 )
@@ -159,12 +162,10 @@ def read_state(path: Path) -> dict[str, torch.Tensor]:
     try:
         if path.suffix == ".safetensors":
             return safetensors.torch.load_file(path)
-        with torch.serialization.safe_globals(
-            [argparse.Namespace, *ARRAY_GLOBALS]
-        ):  # DINO stores its command line; inert
+        with torch.serialization.safe_globals([argparse.Namespace, *_ARRAYS]):  # DINO stores its command line; inert
             # weights_only: tensors and plain containers, nothing that a pickle could call
             content = torch.load(path, map_location="cpu", weights_only=True)
-    except _DAMAGE as error:
+    except (*DAMAGE, CorpusError) as error:  # the latter of an array that is not plain
         reason = f"{type(error).__name__}: {error}".partition("\n")[0][:200]
         raise CheckpointError(
             f"{path}: not a whole checkpoint that can be read safely ({reason}). Fetch or train it again."

@@ -11,7 +11,7 @@ from typing import Any, TypeGuard
 import numpy as np
 
 from bench.measuring.other_load import is_noisy
-from bench.results import OK, BuildResult, PaceResult, QueryResult, RerankResult, Result
+from bench.results import OK, BuildResult, PaceResult, QueryResult, RegionResult, RerankResult, Result
 from bench.scores.inference import median_time, ratio_interval
 from bench.suite import SINGLE
 
@@ -23,7 +23,7 @@ THRESHOLDS: dict[str, float] = {
     "time": 0.10,  # of a query; relative, as all below
     "build": 0.25,  # a handful of rounds, most of which is allocating memory
     "pace": 0.10,  # time of a tile in a throughput cell
-    "size": 0.0,  # the index' own bytes
+    "size": 0.0,  # bytes of the index, of what a re-ranker keeps, or of the corpus' features
     "memory": 0.10,  # what an untimed process measured
 }
 """What each metric may lose before it is worse."""
@@ -97,7 +97,7 @@ def judge_cell(
         return
     if news and not is_measured(before):
         yield Verdict(cell, CELL, state=BETTER, note=f"before: {_why_not(before)}")
-    paired = isinstance(now, RerankResult) or (isinstance(now, QueryResult) and now.mode == SINGLE)
+    paired = isinstance(now, RerankResult | RegionResult) or (isinstance(now, QueryResult) and now.mode == SINGLE)
     for metric, value in values.items():
         verdict = Verdict(cell, metric)
         verdict = dataclasses.replace(verdict, threshold=thresholds[verdict.kind])
@@ -121,13 +121,20 @@ def _metrics(result: Result | None, scores_only: bool) -> dict[str, Any]:
     elif isinstance(result, PaceResult):
         found = {"pace": [[seconds * 1000 / result.n for seconds in process] for process in result.times_s]}
     else:
-        factor = 1000 if isinstance(result, RerankResult) or result.mode == SINGLE else 1000 / result.q
+        in_batches = isinstance(result, QueryResult) and result.mode != SINGLE
+        factor = 1000 / result.q if in_batches else 1000
         times = [[seconds * factor for seconds in process] for process in result.times_s]
         precision = {f"precision {stratum}": values for stratum, values in result.precision.items()}
-        more = {"size": result.size_bytes} if isinstance(result, RerankResult) else {"recall": result.recall_at_k}
-        found = {"time": times, **more, **precision}
+        found = {"time": times, **_beside_precision(result), **precision}
     kept = {metric: value for metric, value in found.items() if value not in (None, [])}
     return {metric: value for metric, value in kept.items() if not scores_only or metric.startswith(SCORES)}
+
+
+def _beside_precision(result: QueryResult | RerankResult | RegionResult) -> dict[str, Any]:
+    """What a cell that is judged measured besides: recall of an index, bytes of what a re-ranker or regions need."""
+    if isinstance(result, QueryResult):
+        return {"recall": result.recall_at_k}
+    return {"size": result.size_bytes if isinstance(result, RerankResult) else result.descriptor_bytes}
 
 
 def _judged(verdict: Verdict, base: Any, run: Any, paired: bool) -> Verdict:

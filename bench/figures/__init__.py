@@ -23,6 +23,7 @@ from bench.figures.ranks import draw_ranks
 from bench.figures.recall import draw_recall
 from bench.figures.regions import draw_region_times, draw_regions
 from bench.figures.reranking import draw_reranking
+from bench.figures.revisited import draw_revisited
 from bench.figures.steps import draw_exact_or_lsh, draw_slip
 from bench.figures.style import save_figure
 from bench.figures.systems import draw_systems
@@ -46,6 +47,7 @@ FIGURES: dict[str, Callable[[Path], Figure | None]] = {
     "precision_by_difficulty": draw_precision,
     "precision_by_concept": draw_concepts,
     "class_accuracy": draw_classes,
+    "revisited": draw_revisited,
     "recall_over_lid": draw_lid,
     "spatial_leakage": draw_leakage,
     "training_losses": draw_losses,
@@ -76,6 +78,7 @@ CAPTIONS: dict[str, str] = {
     "precision_by_concept": "Precision of exact neighbours for each concept that a query shows.",
     "class_accuracy": "Which classes find their own: share of the neighbours that bear the query's label, by class and "
     "system.",
+    "revisited": "Mean average precision of the revisited protocol, by set-up and system.",
     "recall_over_lid": "Recall over the local intrinsic dimension of the queries: what an average hides.",
     "spatial_leakage": "Scores with the query's own tile left out, and with all tiles that show its ground left out.",
     "training_losses": "DINO's loss by epoch.",
@@ -106,6 +109,7 @@ REASONS: dict[str, str] = {
     "precision_by_difficulty": "no query was judged",
     "precision_by_concept": "no query was judged, or exact search was not among the engines",
     "class_accuracy": 'no query was judged by a label; in [judge], source = "labels" does that',
+    "revisited": "nothing was judged by the revisited protocol",
     "recall_over_lid": "no approximate engine was measured, or the run knows no geometry of its queries",
     "spatial_leakage": "no tile but the query's own was left out; in [queries], "
     'exclude = ["self", "overlap", "block"] leaves out more',

@@ -31,8 +31,8 @@ def draw_region_query(tiles: Tiles, answers: RegionAnswers) -> Figure:
     boxes = _in_stored(tiles, query, answers, len(stored))
     left_out = f" {shown - 1} of {len(boxes) - 1} regions are shown." if shown < len(boxes) else ""
     subtitle = (
-        f"Tile {query}, asked by its whole picture and {len(boxes) - 1} regions; {answers.merged.name}. To the right "
-        f"the {per_crop} nearest tiles to each, and the first of the merged ranking.{left_out} {LEGEND}"
+        f"Tile {query}, asked by its whole picture and its regions ({len(boxes) - 1}); {answers.merged.name}. "
+        f"To the right the {per_crop} nearest tiles to each, and the first of the merged ranking.{left_out} {LEGEND}"
     )
     size = _FIRST + STEP * per_crop - (STEP - 1), max(_QUERY + 1.0, STEP * (shown + 1))
     figure, board = open_board("A query by regions", subtitle, tiles, size)

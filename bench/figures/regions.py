@@ -18,6 +18,7 @@ from bench.tables.region_table import ALL, WHOLE
 _FACES = {GAINS: RIGHT, LOSES: WRONG, NOT_SHOWN: "white", "": INK}
 _EDGES = {GAINS: RIGHT, LOSES: WRONG, NOT_SHOWN: SOFT, "": INK}
 _MARKS = {GAINS: "^", LOSES: "v", NOT_SHOWN: "o", "": "s"}  # shapes tell them apart in grey
+_ENDS = ["precision", "precision_ci_high"]
 _WORDS = {"": "whole pictures", GAINS: "gains", LOSES: "loses", NOT_SHOWN: "no difference shown"}
 _STEPS = {
     "describe_ms": ("describing", INK),
@@ -47,18 +48,19 @@ def draw_regions(tables: Path) -> Figure | None:
         "corrected for all that was tested; a setting without a region in any of the queries is left out.",
         rows=len(groups),
         columns=len(strata),
-        height_in=0.75 + 0.2 * rows.groupby(["backbone", "index", "stratum"]).size().max(),
+        height_in=0.8 + 0.45 / len(groups) + 0.22 * rows.groupby(["backbone", "index", "stratum"]).size().max(),
     )
     figure, axes = draw_sheet(sheet, sharex=True)
     for row, group in enumerate(groups):
         for column, stratum in enumerate(strata):
-            here = rows[(rows[["backbone", "index"]] == group).all(axis=1) & (rows["stratum"] == stratum)]
-            here = here.reset_index(drop=True)
+            of_group = (rows["backbone"] == group[0]) & (rows["index"] == group[1])
+            here = rows[of_group & (rows["stratum"] == stratum)].reset_index(drop=True)
             _draw_panel(axes[row, column], here, named=column == 0)
             axes[row, column].set_title(f"{here['queries'].max():.0f} {stratum} queries")
         if len(groups) > 1:
             backbone, index = group
             axes[row, 0].set_ylabel(plain(f"{backbone}\n{index.partition(' ')[0]}"))  # its parameters are in the table
+    axes[0, 0].set_xlim(0, 1.05 * np.nanmax(rows[_ENDS].to_numpy(np.float64)))  # shared by all
     for ax in axes[-1]:
         ax.set_xlabel("precision")
     marks = [
@@ -83,7 +85,6 @@ def _draw_panel(ax: Axes, here: pd.DataFrame, *, named: bool) -> None:
     ax.set_ylim(len(here) - 0.4, -0.6)
     ax.grid(axis="y", visible=False)
     ax.tick_params(axis="y", length=0)
-    ax.set_xlim(left=0)
     ax.xaxis.set_major_locator(MaxNLocator(4))
 
 
@@ -121,10 +122,11 @@ def draw_region_times(tables: Path) -> Figure | None:
             means = here.groupby("crops")[step].median()
             ax.plot(means.index, means, color=colour, linestyle=dash, marker="o", markersize=3.5, label=words)
         ax.set_yscale("log")
+        ax.yaxis.set_major_formatter("{x:g}")
         ax.set_xlabel("crops of a query")
         ax.set_title(plain(backbone))
         ax.xaxis.set_major_locator(MaxNLocator(6, integer=True))
-    axes[0, 0].set_ylabel("ms")
+    axes[0, 0].set_ylabel("ms (log scale)")
     figure.legend(handles=axes[0, 0].get_lines(), loc="outside lower left", ncols=4)
     return figure
 

@@ -10,9 +10,11 @@ from matplotlib.figure import Figure
 from matplotlib.lines import Line2D
 
 from bench.figures.style import RC, SOFT, Sheet, draw_sheet, look_handles, plain, read_rows, scale_times, variant_looks
-from bench.tables.reranking_table import ALL, NOT_SHOWN
+from bench.tables.paired_scores import NOT_SHOWN
+from bench.tables.reranking_table import ALL
 
 _GAIN = "average_precision_difference"
+_LEAST_SPAN = 10.0  # longest over shortest time of an axis
 
 
 @mpl.rc_context(RC)
@@ -51,6 +53,9 @@ def draw_reranking(tables: Path) -> Figure | None:
                 ax.set_ylabel("gain in average precision")
             ax.margins(x=0.12)
     for ax in axes[-1]:
+        low, high = ax.get_xlim()
+        room = max(1.0, (_LEAST_SPAN * low / high) ** 0.5)  # near times would leave the axis without a round number
+        ax.set_xlim(low / room, high * room)
         scale_times(ax, "re-ranking, per query")
     hollow = Line2D([], [], marker="o", color=SOFT, markerfacecolor="white", linestyle="none", label="none shown")
     figure.legend(handles=[*look_handles(looks, linestyle="none"), hollow], loc="outside lower left", ncols=5)

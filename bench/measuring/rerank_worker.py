@@ -67,12 +67,10 @@ class Offline:
     Attributes:
         build_s: Seconds of the index' build.
         offline_s: Seconds of the re-ranker's offline part.
-        size_bytes: Bytes of what it made.
     """
 
     build_s: float
     offline_s: float
-    size_bytes: int
 
 
 @dataclasses.dataclass(frozen=True, eq=False)
@@ -85,6 +83,7 @@ class Reranked:
             mention counts.
         search_s: (q,) seconds of the index' search.
         rerank_s: (q,) seconds of the re-ranking.
+        size_bytes: Bytes of what the re-ranker keeps by now: some keep what they find out about answers.
         threads_seen: Pools and their threads while the clock ran.
     """
 
@@ -92,6 +91,7 @@ class Reranked:
     after: np.ndarray
     search_s: list[float]
     rerank_s: list[float]
+    size_bytes: int
     threads_seen: dict[str, int]
 
 
@@ -117,10 +117,11 @@ class RerankBench(Bench):
             self._reranker = order.build(Searched(self._base, self._search, pixels, local), order.params)
             synchronize()
             done = time.perf_counter()
-        return Offline(built - start, done - built, int(self._reranker.size_bytes()))
+        return Offline(built - start, done - built)
 
     def rerank(self, wanted: RerankAsking, warmup: int) -> Reranked:
         """Each query alone: search under the clock, then re-ranking under the clock; after ``warmup`` untimed ones."""
+        assert self._reranker is not None
         order, queries = self._rerank_order, wanted.asking.queries
         stored = _stored(order, wanted.places)
         before, after, search_s, rerank_s = [], [], [], []
@@ -136,7 +137,8 @@ class RerankBench(Bench):
                     after.append(np.concatenate([answered, given[:, order.params.top :], given], axis=1))
                     search_s.append(seconds[0])
                     rerank_s.append(seconds[1])
-        return Reranked(np.concatenate(before), np.concatenate(after), search_s, rerank_s, seen)
+        size_bytes = int(self._reranker.size_bytes())
+        return Reranked(np.concatenate(before), np.concatenate(after), search_s, rerank_s, size_bytes, seen)
 
     def _one(
         self, wanted: RerankAsking, number: int, stored: tuple[TilePixels | None, LocalSets | None]

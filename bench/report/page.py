@@ -32,24 +32,36 @@ _SHORT_FACTS = ("seed", "artifact", "version")  # groups of provenance that read
 
 @dataclasses.dataclass(frozen=True)
 class Chapter:
-    """One part of the page: its heading, and the figures and tables under it by name."""
+    """One part of the page: its heading, and the figures and tables under it by name.
+
+    An optional one is shown where the run has something of it; the others say what is missing.
+    """
 
     anchor: str
     title: str
     figures: tuple[str, ...]
     tables: tuple[str, ...]
+    optional: bool = False
 
 
 CHAPTERS = (
     Chapter(
         "precision",
         "Precision",
-        ("precision_by_difficulty", "exact_or_lsh", "precision_by_concept", "class_accuracy"),
-        ("nn_precision_averages", "class_accuracy", "revisited", "exact_or_lsh", "nn_precision"),
+        ("precision_by_difficulty", "exact_or_lsh", "precision_by_concept"),
+        ("nn_precision_averages", "exact_or_lsh", "nn_precision"),
     ),
-    Chapter("systems", "Systems", ("systems",), ("systems",)),
-    Chapter("reranking", "Re-ranking", ("reranking",), ("reranking",)),
-    Chapter("regions", "Queries by regions", ("regions", "region_query", "region_times"), ("regions", "region_times")),
+    Chapter("classes", "Accuracy by class", ("class_accuracy",), ("class_accuracy",), optional=True),
+    Chapter("revisited", "The revisited protocol", ("revisited",), ("revisited",), optional=True),
+    Chapter("systems", "Systems", ("systems",), ("systems",), optional=True),
+    Chapter("reranking", "Re-ranking", ("reranking",), ("reranking",), optional=True),
+    Chapter(
+        "regions",
+        "Queries by regions",
+        ("regions", "region_query", "region_times"),
+        ("regions", "region_times"),
+        optional=True,
+    ),
     Chapter("differences", "Differences", (), ("published_differences", "differences")),
     Chapter(
         "neighbours",
@@ -92,7 +104,7 @@ CHAPTERS = (
         ("training_curves", "training_losses"),
         ("models", "variants", "losses"),
     ),
-    Chapter("throughput", "Throughput", ("throughput",), ("throughput",)),
+    Chapter("throughput", "Throughput", ("throughput",), ("throughput",), optional=True),
     Chapter("corpus", "Corpus", ("mosaic", "tile_map"), ()),
 )
 
@@ -140,7 +152,7 @@ def render_page(contents: Contents) -> str:
         complete=record.status == OK,
         findings=contents.findings,
         troubles=[r for r in contents.results if r.status != OK],
-        chapters=[_chapter(chapter, contents) for chapter in _chapters(record)],
+        chapters=_chapters(contents),
         noise=noise_words(contents.tables["provenance"]),
         limits=timing_limits(record.machine.get("cpu") or {}),
         provenance=_provenance(contents.tables["provenance"]),
@@ -150,12 +162,16 @@ def render_page(contents: Contents) -> str:
     )
 
 
-def _chapters(record: RunRecord) -> list[Chapter]:
-    """Those that the suite asks for: one that searches nothing has nothing to say of search."""
-    suite = record.suite
-    asked = {"corpus": True, "throughput": suite.get("throughput"), "reranking": suite.get("reranks")}
-    asked |= {"systems": suite.get("systems"), "regions": suite.get("regions")}
-    return [chapter for chapter in CHAPTERS if asked.get(chapter.anchor, suite.get("engines", True))]
+def _chapters(contents: Contents) -> list[dict[str, Any]]:
+    """Those that say something of this run: one that searches nothing has nothing to say of search."""
+    searches = contents.record.suite.get("engines", True)
+    shown = []
+    for chapter in CHAPTERS:
+        laid_out = _chapter(chapter, contents)
+        has_any = any(part["files"] for part in laid_out["figures"]) or any(part["rows"] for part in laid_out["tables"])
+        if has_any if chapter.optional else searches or chapter.anchor == "corpus":
+            shown.append(laid_out)
+    return shown
 
 
 def compared_words(record: RunRecord, results: Sequence[Result]) -> str:
@@ -172,7 +188,9 @@ def compared_words(record: RunRecord, results: Sequence[Result]) -> str:
         return f"{words}, on up to {n:,} tiles of {corpus.get('tile_px', '?')} px from {source}."
     split = ""
     if corpus.get("train_frac"):
-        split = f" ({corpus['train_frac'] * 100:g} % of all tiles, drawn by seed, trained and are not searched)"
+        block_px = corpus.get("split_block_px")
+        drawn = f"in blocks of {block_px:,} px drawn by seed" if block_px else "drawn by seed"
+        split = f" ({corpus['train_frac'] * 100:g} % of all tiles, {drawn}, trained and are not searched)"
     queries = suite.get("queries", {})
     searched = (
         f"{_counted(backbones, 'backbone')} under {_counted(engines, 'search engine')} on {n:,} tiles of "

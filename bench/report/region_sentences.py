@@ -34,11 +34,14 @@ def _stratum(rows: pd.DataFrame, whole: pd.DataFrame, comparisons: int) -> Itera
     shown = {GAINS: "a gain", LOSES: "a loss"}.get(str(best["precision_verdict"]), "not shown to be a difference")
     counts = {verdict: int((rows["precision_verdict"] == verdict).sum()) for verdict in (GAINS, LOSES)}
     alone = whole.loc[whole["stratum"] == best["stratum"], "query_ms"].median()
+    several = len(rows) > 1
+    chosen = f", of {len(rows)} settings the one of highest gain" if several else ""
+    others = f" Of these settings {counts[GAINS]} gain and {counts[LOSES]} lose." if several else ""
+    named = f"{best['regions']} ({best['parameters']})" if best["parameters"] else best["regions"]
     yield Finding(
         f"Regions, {best['stratum']} queries",
-        f"On {best['backbone']}, {best['regions']} ({best['parameters']}) are the best of {len(rows)} settings: "
-        f"precision {best['precision']:.3f} against {best['precision_whole']:.3f} by whole pictures, {change}, n = "
-        f"{best['queries']:.0f}, adjusted {p_words(best['precision_p_holm'])} after {comparisons} comparisons, "
-        f"{shown}. Of these settings {counts[GAINS]} gain and {counts[LOSES]} lose. A query takes "
+        f"On {best['backbone']}, {named}{chosen}: precision {best['precision']:.3f} against "
+        f"{best['precision_whole']:.3f} by whole pictures, {change}, n = {best['queries']:.0f}, adjusted "
+        f"{p_words(best['precision_p_holm'])} after {comparisons} comparisons, {shown}.{others} A query takes "
         f"{milliseconds(best['query_ms'])} with {best['crops']:.3g} crops, {milliseconds(alone)} without.",
     )

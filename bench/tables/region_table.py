@@ -1,6 +1,7 @@
 """What queries by regions gain over whole pictures, and what they cost by number of crops."""
 
 from collections.abc import Iterator, Mapping, Sequence
+from pathlib import PurePath
 from typing import Any
 
 import numpy as np
@@ -154,8 +155,8 @@ def _timed(chosen: Sequence[tuple[RegionResult, np.ndarray]]) -> dict[str, Any]:
 
 def region_words(label: str, params: Mapping[str, Any]) -> str:
     """The parameters that a cell's suite names, by the label in its id: ``merge=min sizes=0.5, 0.25``."""
-    told = {
-        key: ", ".join(map(str, value)) if isinstance(value, list | tuple) else str(value)
+    told = {  # of a path its last name: tables are published
+        key: ", ".join(map(str, value)) if isinstance(value, list | tuple) else PurePath(str(value)).name
         for key, value in params.items()
         if (f"-{value}-" in f"-{label}-" if key == "merge" else f"-{key}" in f"-{label}")
     }

@@ -1,6 +1,6 @@
 """What re-ranking gains and costs: each re-ranker beside the very answers that it put into a new order."""
 
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Iterator, Sequence
 from typing import Any
 
 import numpy as np
@@ -8,14 +8,12 @@ import pandas as pd
 
 from bench.judging.judgments import STRATA, Judgments
 from bench.results import OK, RerankResult
-from bench.scores.inference import ALPHA, holm, median_time, nested_interval, paired_permutation_test
-from bench.scores.score import bootstrap_interval
+from bench.scores.inference import median_time, nested_interval
 from bench.tables.names import setting_words
+from bench.tables.paired_scores import SCORES, call, compare, ends, joined, pairs, spans
 from bench.tables.table_schemas import SCHEMAS
 
 ALL = "all"
-GAINS, LOSES, NOT_SHOWN = "gains", "loses", "no difference shown"
-_SCORES = ("precision", "average_precision")
 _NAMES = ("cell", "backbone", "engine", "rerank", "rerank_kind", "status", "reason")
 
 
@@ -31,11 +29,7 @@ def reranking_table(reranks: Sequence[RerankResult], judgments: Judgments | None
     """
     strata = np.empty(0, str) if judgments is None else judgments.queries["stratum"].to_numpy(str)
     rows = [row for result in reranks for row in _rows(result, strata)]
-    for score in _SCORES:
-        for row, p in zip(rows, holm([row.get(f"{score}_p", np.nan) for row in rows]), strict=True):
-            row[f"{score}_p_holm"] = p
-            verdict = NOT_SHOWN if p >= ALPHA else GAINS if row.get(f"{score}_difference", 0) > 0 else LOSES
-            row[f"{score}_verdict"] = "" if np.isnan(p) else verdict
+    call(rows)
     return pd.DataFrame(rows, columns=list(SCHEMAS["reranking"]))
 
 
@@ -44,14 +38,14 @@ def reranking_page(table: pd.DataFrame) -> pd.DataFrame:
     page = pd.DataFrame(
         {
             "backbone": table["backbone"],
-            "index": _pairs(table, "engine", "setting"),
-            "re-ranker": _pairs(table, "rerank", "parameters"),
-            "queries": _pairs(table, "queries", "stratum"),
-            "precision": _spans(table, "precision"),
-            "difference": _spans(table, "precision_difference", sign="+"),
+            "index": pairs(table, "engine", "setting"),
+            "re-ranker": pairs(table, "rerank", "parameters"),
+            "queries": pairs(table, "queries", "stratum"),
+            "precision": spans(table, "precision"),
+            "difference": spans(table, "precision_difference", sign="+"),
             "precision is": table["precision_verdict"],
-            "average precision": _spans(table, "average_precision"),
-            "its difference": _spans(table, "average_precision_difference", sign="+"),
+            "average precision": spans(table, "average_precision"),
+            "its difference": spans(table, "average_precision_difference", sign="+"),
             "average precision is": table["average_precision_verdict"],
             "search (ms)": table["search_ms"],
             "re-ranking (ms)": table["rerank_ms"],
@@ -86,16 +80,9 @@ def _rows(result: RerankResult, stratum_of: np.ndarray) -> Iterator[dict[str, An
 def _scored(result: RerankResult, strata: Sequence[str]) -> dict[str, Any]:
     """Both scores after and before, and the difference, over the queries that have them."""
     found: dict[str, Any] = {"queries": sum(len(result.precision[stratum]) for stratum in strata)}
-    for score in _SCORES:
-        after, before = (_joined(getattr(result, name), strata) for name in (score, f"{score}_before"))
-        known = np.isfinite(after) & np.isfinite(before)
-        if not known.any():
-            continue
-        differences = after[known] - before[known]
-        found |= {score: after[known].mean(), f"{score}_before": before[known].mean()}
-        found |= _ends(score, bootstrap_interval(after[known]))
-        found |= {f"{score}_difference": differences.mean(), f"{score}_p": paired_permutation_test(differences)}
-        found |= _ends(f"{score}_difference", bootstrap_interval(differences))
+    for score in SCORES:
+        after, before = (joined(getattr(result, name), strata) for name in (score, f"{score}_before"))
+        found |= compare(score, after, before, "before")
     return found
 
 
@@ -106,28 +93,4 @@ def _timed(result: RerankResult, members: np.ndarray) -> dict[str, Any]:
     )
     offline = float(np.median(result.offline_s))
     times = {"search_ms": median_time(search), "rerank_ms": median_time(rerank), "offline_s": offline}
-    return times | _ends("rerank_ms", nested_interval(rerank))
-
-
-def _joined(scores: Mapping[str, Sequence[float | None]], strata: Sequence[str]) -> np.ndarray:
-    return np.array([value for stratum in strata for value in scores[stratum]], np.float64)
-
-
-def _ends(name: str, interval: tuple[float, float]) -> dict[str, float]:
-    return dict(zip((f"{name}_ci_low", f"{name}_ci_high"), interval, strict=True))
-
-
-def _pairs(table: pd.DataFrame, first: str, second: str) -> list[str]:
-    """Two columns as one; empty where both are missing."""
-    return [
-        " ".join(str(part) for part in pair if not pd.isna(part)).strip()
-        for pair in zip(table[first], table[second], strict=True)
-    ]
-
-
-def _spans(table: pd.DataFrame, name: str, sign: str = "") -> list[str]:
-    columns = table[[name, f"{name}_ci_low", f"{name}_ci_high"]].astype("float64")
-    return [
-        "" if np.isnan(mean) else f"{mean:{sign}.3f} [{low:{sign}.3f}, {high:{sign}.3f}]"
-        for mean, low, high in columns.itertuples(index=False, name=None)
-    ]
+    return times | ends("rerank_ms", nested_interval(rerank))

@@ -130,7 +130,8 @@ def _costs(found: _Judged | None, results: Sequence[Result], models: pd.DataFram
     index = (found.backbone, found.engine, found.params)
     builds = [r for r in results if isinstance(r, BuildResult) and (r.backbone, r.engine, r.params) == index]
     index_bytes = builds[0].size_bytes if builds else None
-    vector_bytes = 4 * found.n * found.d * ENGINES[found.kind].keeps_vectors
+    is_reranked = isinstance(found, RerankResult)  # by the vectors, also where the index answers without them
+    vector_bytes = 4 * found.n * found.d * (ENGINES[found.kind].keeps_vectors or is_reranked)
     rerank_bytes = (found.size_bytes or 0) if isinstance(found, RerankResult) else 0
     describe_ms = 1000 / model["tiles_per_s"] if model["tiles_per_s"] else None
     asked, searched = _times_ms(found)

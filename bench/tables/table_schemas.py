@@ -712,15 +712,16 @@ CAPTIONS: dict[str, str] = {
     "systems": "Whole systems side by side: precision of the judged queries with its 95 % bootstrap interval, an arrow "
     "where it is told apart from the first system's (paired permutation tests, adjusted for all of them); mean average "
     "precision over all queries; memory of vectors, index and what re-ranking keeps; training; description of a tile, "
-    "a share of the extraction of all; median search of a single query, re-ranking or merging included; and the sum of "
-    "describing and searching, where regions count with their own description. Taught by: what networks or whitening "
-    "learned from. Those that saw labels know more than those that did not.",
+    "a share of the extraction of all, without local descriptors; median search of a single query, re-ranking or "
+    "merging included; and the sum of describing and searching, where regions count with their own description. "
+    "Taught by: what networks or whitening learned from. Those that saw labels know more than those that did not.",
     "revisited": "The revisited protocol: mAP by trapezoids over whole rankings, junk left out, with 95 % bootstrap "
     "intervals over queries, and mP@10 as published, in percent.",
     "reranking": "What re-ranking gains and costs: precision and average precision of the judged queries after it, and "
     "the differences from the same answers in the index' own order, paired, with 95 % bootstrap intervals; called "
     "where the p of a permutation test, adjusted for all rows of the table (Holm), is below 0.05. Median times of one "
-    "query, searched and re-ranked alone; offline is what a re-ranker makes of the corpus before any query, beside the index.",
+    "query, searched and re-ranked alone; offline is the time that a re-ranker spends on the corpus before any query, "
+    "and the bytes that it keeps beside vectors and index once all were asked.",
     "regions": "Queries by regions: precision and average precision of the merged ranking of a whole picture and its "
     "crops, and the differences from the same queries by their whole pictures, paired, with 95 % bootstrap intervals; "
     "called where the p of a permutation test, adjusted for all rows of the table (Holm), is below 0.05. Crops: mean "

@@ -14,6 +14,7 @@ answer, so that a list may be shorter than k.
 """
 
 import dataclasses
+import math
 
 import faiss
 import numpy as np
@@ -23,6 +24,7 @@ from ris_core.engines.contract import Engine, EngineKind, check_build, check_sea
 from ris_core.engines.faiss_kernels import faiss_threads, pad
 
 _MOST_HASH_BITS = 62  # faiss keeps a key in an int64
+_MOST_LOOKUPS = 10_000_000  # of keys in a table; they take seconds, and grow a hundredfold by two more flips
 _MAX_SEED = 2**32 - 1
 _ORDER_BYTES = 4  # a code's row
 _ENTRY_BYTES = 8  # a row in a list
@@ -88,15 +90,23 @@ class Hamming(Engine):
     def search(
         self, queries: np.ndarray, k: int, query: HammingQuery, threads: int = 1
     ) -> tuple[np.ndarray, np.ndarray]:
-        """See `ris_core.engines.contract.Engine`."""
+        """See `ris_core.engines.contract.Engine`; refuses flips that would take a query longer than all codes do."""
         check_search("hamming", queries, k, self._shape, threads)
         check_codes("hamming", queries)
         refuse("hamming", query.faults(*self._shape))
         if self._params.tables:
             self._index.nflip = min(query.flips, self._params.hash_bits)
+            self._refuse_lookups()
         with faiss_threads(threads):
             differing, places = self._index.search(_packed(queries), k)
         return pad(np.where(places >= 0, self._rows[places], np.int64(-1)), differing.astype(np.float32))
+
+    def _refuse_lookups(self) -> None:
+        bits, flips = self._params.hash_bits, self._index.nflip
+        lookups = sum(math.comb(bits, count) for count in range(flips + 1))
+        if lookups > _MOST_LOOKUPS:
+            found = f"flips = {flips} of hash_bits = {bits} look up {lookups:,} keys in each table for each query"
+            refuse("hamming", [f"{found}, more than {_MOST_LOOKUPS:,}. Lower one of them, or set tables = 0."])
 
     def candidates(self, queries: np.ndarray, k: int, query: HammingQuery) -> np.ndarray | None:
         """See `ris_core.engines.contract.Engine`; faiss does not tell what its tables lead to."""

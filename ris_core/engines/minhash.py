@@ -126,6 +126,10 @@ class MinHashLsh(Engine):
     def _signatures(self, codes: np.ndarray) -> np.ndarray:
         """(n, permutations): for each the least of its active units' hash values; an empty set has the largest."""
         values = np.tile(self._empty.hashvalues, (len(codes), 1))
+        if len(codes) < len(self._units):
+            for row in range(len(codes)):
+                values[row] = self._units[codes[row] > 0].min(axis=0, initial=values[row, 0])
+            return values
         for unit, signature in zip(codes.T, self._units, strict=True):
             active = np.flatnonzero(unit)
             values[active] = np.minimum(values[active], signature)

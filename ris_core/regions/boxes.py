@@ -59,7 +59,7 @@ class BoxFile:
         try:
             text = path.read_text(encoding="utf-8-sig")
             found = list(_json_rows(text) if path.suffix.lower() == ".json" else _csv_rows(text))
-        except (OSError, ValueError, csv.Error) as error:
+        except (OSError, ValueError, RecursionError, csv.Error) as error:
             raise CorpusError(f"{path}: no boxes to be read ({error}). {_FORM}") from error
         boxes, faults = [], []
         for place, row in found:

@@ -1,12 +1,14 @@
 """Parameters of a query by regions: where the regions come from, how they are cut, and how their answers are merged."""
 
 import dataclasses
+import math
 from pathlib import Path
 from typing import Literal
 
 from ris_core.regions.detector import PUBLISHED_MODEL, DetectorSpec
 
 WHOLE, WINDOWS, BOXES, DETECTOR = "whole", "windows", "boxes", "detector"
+_MOST_WINDOWS = 2000  # of a picture: 300 MB of crops of 224 px
 OBJECTS = Path("objects")  # in the place of a file: boxes from the land cover, of what a hard query shows
 Merge = Literal["min", "round_robin"]
 
@@ -54,7 +56,17 @@ class WindowParams(RegionParams):
             faults.append(f"sizes = {list(self.sizes)}; name shares of the picture's shorter side, each in (0, 1].")
         if not 0 <= self.overlap <= 0.95:
             faults.append(f"overlap = {self.overlap}; it must be in [0, 0.95].")
+        if not faults and (windows := self._windows()) > _MOST_WINDOWS:
+            faults.append(
+                f"sizes = {list(self.sizes)} with overlap = {self.overlap} make {windows:,} windows of a square "
+                f"picture, all of them in memory; {_MOST_WINDOWS} are allowed. Enlarge sizes, or lower overlap."
+            )
         return faults
+
+    def _windows(self) -> int:
+        """How many windows a square picture has, or few more."""
+        steps = [(1 - size) / (size * (1 - self.overlap)) for size in self.sizes]
+        return sum((math.ceil(step - 1e-9) + 1) ** 2 for step in steps)
 
 
 @dataclasses.dataclass(frozen=True)

@@ -111,6 +111,10 @@ def load_ames(path: Path) -> AmesNetwork:
         raise CheckpointError(f"{path}: no weights of AMES: {found}. Name one of {PUBLISHED}.")
     is_binary = _BINARY in state
     d, c = mapping.shape if is_binary else mapping.shape[::-1]
+    if c % _HEADS:
+        raise CheckpointError(
+            f"{path}: no weights of AMES: {c} dimensions are no multiple of {_HEADS} heads. Name one of {PUBLISHED}."
+        )
     network = AmesNetwork(d, c, len(perceptron), layers, is_binary)
     check_fit(network.state_dict(), state, path, f"Name one of {PUBLISHED}.")
     network.load_state_dict(state)

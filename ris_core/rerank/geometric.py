@@ -31,13 +31,13 @@ class GeometricParams(RerankParams):
     Attributes:
         matcher: ``"sift"``: SIFT keypoints by the ratio test; ``"sift_lightglue"``: SIFT keypoints by LightGlue;
             ``"loftr"``: LoFTR, which needs no keypoints.
-        weights: File of a learned matcher's weights; see `ris_core.rerank.learned_matching.PUBLISHED`.
+        weights: File of a learned matcher's weights; see `PUBLISHED`.
         keypoints: Keypoints of a tile at most, those of the highest contrast.
         least_px: Smaller tiles are enlarged to this side before places are sought.
         ratio: Of the ratio test: lower is stricter.
         motion: ``"similarity"``, ``"affine"`` or ``"homography"``: what may lie between two views of one place.
         threshold_px: How far from its predicted place a match still agrees.
-        seed: Of RANSAC.
+        seed: Of RANSAC; similarities are found by one whose seed is fixed.
         cache_mib: Memory for places of indexed tiles, found when a tile is first an answer; the oldest go first.
     """
 

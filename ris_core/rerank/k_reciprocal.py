@@ -42,7 +42,8 @@ class KReciprocal(Reranker):
     Jaccard distance by sums of minima and maxima. Differs: the indexed images' neighbourhoods are made offline, so that
     they do not hold the query; a query's is made of indexed images alone. Distances are squared Euclidean, divided
     by the largest one between up to 1,000 of the vectors, where the authors' code divides by that to any image.
-    Neighbours are the engine's own.
+    Neighbours are the engine's own. Making it asks the engine once for each indexed vector; for n vectors it keeps up
+    to n k1 k2 weights of 8 bytes (400,000 vectors by default: 0.4 GB) and needs three times as much meanwhile.
     """
 
     def __init__(self, searched: Searched, params: KReciprocalParams) -> None:
@@ -111,7 +112,8 @@ def expanded(members: sparse.csr_array, half: sparse.csr_array) -> sparse.csr_ar
     """
     shared = (members @ half) * members
     pairs = shared.tocoo()
-    joins = pairs.data > 2 / 3 * half.sum(axis=1)[pairs.coords[1]] + 1e-6  # whole numbers: rounding must add none
+    sizes = np.diff(half.indptr)  # of the smaller neighbourhoods, whose values are all 1
+    joins = pairs.data > 2 / 3 * sizes[pairs.coords[1]] + 1e-6  # whole numbers: rounding must add none
     chosen = sparse.csr_array((joins.astype(np.float32), pairs.coords), shape=shared.shape)
     joined = sparse.csr_array(members + chosen @ half)
     joined.eliminate_zeros()

@@ -3,6 +3,7 @@
 import dataclasses
 
 import numpy as np
+from scipy import sparse
 
 from ris_core.engines.contract import range_faults
 from ris_core.rerank.contract import Asked, Reranker, RerankKind, RerankParams, Searched
@@ -67,8 +68,8 @@ def refine(vectors: np.ndarray, neighbours: int, beta: float) -> np.ndarray:
     near = np.argpartition(-similarity, most - 1, axis=1)[:, :most]
     alike = np.take_along_axis(similarity, near, axis=1)
     weights = np.where(np.isinf(alike), 1, np.clip(alike, 0, 1) * np.float32(beta))
-    blend = np.zeros_like(similarity)
-    np.put_along_axis(blend, near, weights / weights.sum(axis=1, keepdims=True), axis=1)
+    weights /= weights.sum(axis=1, keepdims=True)
+    blend = sparse.csr_array((weights.ravel(), near.ravel(), np.arange(0, near.size + 1, most)), similarity.shape)
     return blend @ vectors
 
 

@@ -27,7 +27,7 @@ _PIXEL_BYTES = 3 * _SIDE_PX**2
 _ARCHIVES = (".tar.gz", ".tgz", ".tar")
 _BATCH = re.compile(r"(data_batch_\d+|test_batch)(\.bin)?$")
 _NAMES = {"batches.meta.txt": "binary", "batches.meta": "python"}
-_MOST_BYTES = 2**29  # of one file in an archive; the largest real one has 31 MB
+_MOST_BYTES = 2**30  # of all batches in an archive, unpacked; the real ones have 186 MB
 _CONTENTS = "data_batch_1 ... data_batch_5 and test_batch (with .bin in the binary version) beside batches.meta(.txt)"
 
 
@@ -104,15 +104,20 @@ def _files_of(folder: Path) -> list[Path]:
 def _unpacked(source: Path) -> dict[str, bytes]:
     """Contents of the batches and of the list of classes in an archive, by name; nothing is written to disk."""
     contents: dict[str, bytes] = {}
+    unpacked = 0
     try:
         with tarfile.open(source) as archive:
             for member in archive:
                 name = PurePosixPath(member.name).name
                 if not member.isfile() or not (_BATCH.match(name) or name in _NAMES):
                     continue
+                unpacked += member.size
                 file = archive.extractfile(member)
-                if file is None or member.size > _MOST_BYTES:
-                    raise CorpusError(f"{source}: {member.name} has {member.size:,} bytes; no file of CIFAR-10 has.")
+                if file is None or unpacked > _MOST_BYTES or member.issparse():
+                    raise CorpusError(
+                        f"{source}: unpacks to {unpacked:,} bytes or more up to {member.name}, far more than CIFAR-10. "
+                        "Download it again from its publisher."
+                    )
                 contents[name] = file.read()
     except (tarfile.TarError, OSError, EOFError, zlib.error) as error:
         raise CorpusError(f"{source}: is no readable archive ({error}). Copy or download it again.") from error
@@ -130,7 +135,8 @@ def _classes(content: bytes, place: str, version: str) -> list[str]:
         found: Any = content.split()
     else:
         found = _value(read_pickle(content, place), "label_names", place)
-    names = [name.decode("ascii", "replace") if isinstance(name, bytes) else str(name) for name in found or ()]
+        found = found if isinstance(found, list) else []
+    names = [name.decode("ascii", "replace") if isinstance(name, bytes) else str(name) for name in found]
     if not names or len(set(names)) < len(names) or not all(re.fullmatch(r"\w[\w-]*", name) for name in names):
         raise CorpusError(f"{place}: lists the classes {names}; needed are different plain names. Download it again.")
     return names
@@ -152,13 +158,13 @@ def _read_python(content: bytes, place: str, classes: int) -> tuple[np.ndarray, 
     batch = read_pickle(content, place)
     labels, pixels = (_value(batch, key, place) for key in ("labels", "data"))
     fits = isinstance(pixels, np.ndarray) and pixels.dtype == np.uint8 and pixels.shape[1:] == (_PIXEL_BYTES,)
-    if not fits or not isinstance(labels, list) or len(labels) != len(pixels):
+    if not fits or not isinstance(labels, list) or not 0 < len(labels) == len(pixels):
         raise CorpusError(
             f"{place}: data must be (n, {_PIXEL_BYTES}) uint8 beside n labels; found {getattr(pixels, 'shape', None)}. "
             "Copy or download it again; CIFAR-100 is not read."
         )
-    if not all(type(label) is int for label in labels):
-        raise CorpusError(f"{place}: labels must be whole numbers. Copy or download it again.")
+    if not all(type(label) is int and abs(label) < 2**31 for label in labels):
+        raise CorpusError(f"{place}: labels must be whole numbers, 0 to {classes - 1}. Copy or download it again.")
     return _checked(np.array(labels, np.int64), pixels, place, classes)
 
 

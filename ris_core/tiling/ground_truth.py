@@ -9,7 +9,6 @@ Source: Radenović et al. 2018, Revisiting Oxford and Paris, arXiv:1803.11285. D
 
 import dataclasses
 import json
-import math
 from collections.abc import Mapping, Sequence
 from pathlib import Path, PurePosixPath
 from typing import Any
@@ -23,6 +22,7 @@ from ris_core.tiling.image_folder import IMAGE_SUFFIXES, ImageFolder
 
 LABELS = ("easy", "hard", "junk")
 PUBLISHED_FOLDER = "jpg"  # where the published images lie
+_MOST_PX = 2**31  # of a box; no image is that large
 _NAMED = 5  # missing images, or faults, that an error lists
 _Box = tuple[float, float, float, float]
 
@@ -178,7 +178,7 @@ def _query(name: str, entry: Mapping[str, Any], n: int, faults: list[str]) -> As
 def _is_box(box: Any) -> bool:
     if not isinstance(box, list) or len(box) != 4 or not all(type(side) in (int, float) for side in box):
         return False
-    return all(math.isfinite(side) for side in box) and box[0] < box[2] and box[1] < box[3]
+    return all(abs(side) < _MOST_PX for side in box) and box[0] < box[2] and box[1] < box[3]  # NaN is not below it
 
 
 def _are_names(found: Any) -> bool:

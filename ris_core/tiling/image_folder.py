@@ -29,6 +29,7 @@ _UNDECODABLE = (  # what Pillow and zipfile raise on damaged input
     zlib.error,
 )
 _BATCH = 64  # images a thread decodes in one go
+_MOST_BYTES = 2**30  # of an image's file in an archive, unpacked; it is read whole
 _NAMED = 12  # folders that an error lists
 
 
@@ -157,18 +158,32 @@ def _in_zip(source: Path) -> list[tuple[str, int]]:
     try:
         with zipfile.ZipFile(source) as archive:
             entries = archive.infolist()
-    except (zipfile.BadZipFile, OSError) as error:
+    except (zipfile.BadZipFile, NotImplementedError, OSError) as error:
         raise CorpusError(f"{source}: is no readable zip file ({error}). Copy or download it again.") from error
     for entry in entries:
-        path = PurePosixPath(entry.filename.replace("\\", "/"))
-        if path.is_absolute() or ".." in path.parts or ":" in entry.filename or stat.S_ISLNK(entry.external_attr >> 16):
-            raise CorpusError(
-                f"{source}: contains the unsafe path {entry.filename!r}; only plain paths below the archive's root are "
-                "allowed. Pack the folder again, and be wary of where this file came from."
-            )
+        refuse_member(source, entry.filename, entry.file_size, is_link=stat.S_ISLNK(entry.external_attr >> 16))
         if entry.flag_bits & 1:
             raise CorpusError(f"{source}: {entry.filename} is encrypted. Unpack it and give the folder instead.")
     return [(entry.filename, entry.file_size) for entry in entries if not entry.is_dir()]
+
+
+def refuse_member(source: Path, name: str, size: int, *, is_link: bool = False) -> None:
+    """Raise where an archive's file leads out of it, or would fill the memory.
+
+    Raises:
+        CorpusError: If the path is not plain, or the file unpacks to more than an image ever has.
+    """
+    path = PurePosixPath(name.replace("\\", "/"))
+    if path.is_absolute() or ".." in path.parts or ":" in name or is_link:
+        raise CorpusError(
+            f"{source}: contains the unsafe path {name!r}; only plain paths below the archive's root are "
+            "allowed. Pack the folder again, and be wary of where this file came from."
+        )
+    if is_image(name) and size > _MOST_BYTES:
+        raise CorpusError(
+            f"{source}: {name} unpacks to {size:,} bytes; a file of an image has at most {_MOST_BYTES:,}. Remove it, "
+            "and be wary of where this file came from."
+        )
 
 
 def read_images(

@@ -14,7 +14,7 @@ from pathlib import Path
 
 from ris_core.artifacts import file_digest
 from ris_core.errors import CorpusError
-from ris_core.tiling.image_folder import ImageFolder, is_image, list_images
+from ris_core.tiling.image_folder import ImageFolder, is_image, list_images, refuse_member
 
 
 @dataclasses.dataclass(frozen=True)
@@ -113,12 +113,15 @@ def _list_tar(path: Path, changed_ns: int) -> TarImages:
     """Its headers, read once as long as the file does not change."""
     try:
         with tarfile.open(path, "r:") as archive, path.open("rb") as file:
-            found = [(m.name.removeprefix("./"), m.size, m.offset_data) for m in archive if m.isreg()]
+            members = {m.name.removeprefix("./"): m for m in archive if m.isreg()}  # of one name the last counts
             file.seek(archive.offset)
             is_whole = file.read(tarfile.BLOCKSIZE) == bytes(tarfile.BLOCKSIZE)  # tarfile takes any end for the end
     except (tarfile.TarError, OSError, EOFError) as error:
         raise CorpusError(f"{path}: is no readable, uncompressed tar file ({error}). Copy it again.") from error
-    found = sorted(entry for entry in found if is_image(entry[0]))
+    for name, member in members.items():
+        refuse_member(path, name, member.size)
+    # The bytes of a sparse file do not lie in one piece.
+    found = sorted((name, m.size, m.offset_data) for name, m in members.items() if is_image(name) and not m.issparse())
     if not found:
         raise CorpusError(f"{path}: holds no image. Name shards of images.")
     if not is_whole:

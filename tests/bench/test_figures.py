@@ -53,6 +53,11 @@ COUNTS = {
     "spatial_leakage": "10 to 500 queries a score",
     "training_losses": "6 epochs on 2,000 tiles",
     "training_curves": "6 epochs on 2,000 tiles",
+    "revisited": "n = 4,000 images, 3,000 of them distractors",
+    "systems": "n = 4,000 tiles. Precision of the judged queries",
+    "reranking": "of the same answers to the judged queries",
+    "regions": "95 % bootstrap intervals over the queries",
+    "region_times": "tiny described in 20 s, 2.05 MB",
     "throughput": "Medians over 2 processes",
 }
 
@@ -105,6 +110,21 @@ def test_figure_shows_data_counts_and_whole_labels(figures: dict[str, Figure | N
     assert_nothing_is_cut(figure)
 
 
+@pytest.mark.parametrize("name", ["regions", "revisited"])
+def test_shared_axis_reaches_to_the_end_of_every_panel_s_intervals(figures: dict[str, Figure], name: str) -> None:
+    for ax in figures[name].axes:
+        ends = [path.vertices[:, 0] for lines in ax.collections for path in lines.get_paths()]
+        ends += [line.get_xdata() for line in ax.lines]
+        assert np.concatenate(ends).max() < ax.get_xlim()[1]
+
+
+def test_near_times_of_re_ranking_still_have_round_numbers_below(tables: Path) -> None:
+    rows = read_table(tables / "reranking.csv")
+    write_table(rows.assign(rerank_ms=0.3701), tables, "reranking")
+    last_row = FIGURES["reranking"](tables).axes[-rows["backbone"].nunique() :]
+    assert all(len(ax.get_xticks()) >= 2 for ax in last_row)
+
+
 @pytest.mark.parametrize("name", FIGURES)
 def test_axes_name_what_they_measure(figures: dict[str, Figure], name: str) -> None:
     figure = figures[name]
@@ -125,6 +145,11 @@ def test_axes_name_what_they_measure(figures: dict[str, Figure], name: str) -> N
         "spatial_leakage": {"recall@100", "precision easy@100", "precision medium@50", "precision hard@20"},
         "training_losses": {"loss (nats)", "epoch"},
         "training_curves": {"loss (nats)", "teacher entropy (nats)", "k-NN accuracy,\nk = 20", "time of training (s)"},
+        "revisited": {"mAP"},
+        "systems": {"precision", "picture to answer (ms, log scale)"},
+        "reranking": {"gain in average precision", "re-ranking, per query (ms, log scale)"},
+        "regions": {"precision"},
+        "region_times": {"ms (log scale)", "crops of a query"},
         "throughput": {"tiles/s"},
     }
     assert expected[name] <= labels

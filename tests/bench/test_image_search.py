@@ -66,6 +66,8 @@ def test_what_a_run_lacks_is_refused(search: ImageSearch, finished_run: Path, tm
         search.query(image_idx=72)
     with pytest.raises(SearchError, match="k = 72"):
         search.query(image_idx=5, k=72)
+    with pytest.raises(SearchError, match="k = 0; of"):
+        search.performance(k=0)
     with pytest.raises(SuiteError, match=r"matches\.bmp: its ending names the format; allowed: \.png"):
         search.query(image_idx=5, plot=tmp_path / "matches.bmp")
     with pytest.raises(ArtifactError, match=r"run\.json: not found"):

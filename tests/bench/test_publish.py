@@ -4,9 +4,16 @@ from pathlib import Path
 
 import pytest
 
+from bench.figures.losses import draw_losses
 from bench.publish import publish_run
 from bench.results import read_run, write_run
 from ris_core.errors import ArtifactError
+
+
+@pytest.fixture(autouse=True)
+def one_figure(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Figures take seconds, and all are made from the tables alone."""
+    monkeypatch.setattr("bench.figures.FIGURES", {"training_losses": draw_losses})
 
 
 @pytest.fixture
@@ -15,6 +22,13 @@ def run(run_folder: Path) -> Path:
     suite = json.loads(json.dumps(record.suite))
     suite.setdefault("corpus", {}).update(source="/home/secret/ortho.tif", labels="/home/secret/labels.csv")
     suite["corpus"]["queries"] = "/home/secret/queries.npy"
+    suite["corpus"] |= {
+        "ground_truth": "/home/secret/gnd.pkl",
+        "distractors": ["/home/secret/more", "C:\\home\\secret"],
+    }
+    suite["regions"] = [{"name": "boxes", "params": {"boxes": "/home/secret/boxes.csv"}}]
+    (run_folder / "regions").mkdir()
+    (run_folder / "regions" / "objects.csv").write_text("/home/secret", encoding="utf-8")
     suite["judge"] = {"qrels": "/home/secret/mine.qrels", "queries": "/home/secret/queries.csv"}
     (run_folder / "failures").mkdir()
     (run_folder / "failures" / "cell.txt").write_text("in /home/secret", encoding="utf-8")
@@ -37,6 +51,10 @@ def test_published_run_shows_no_path_no_picture_and_no_cell(run: Path, tmp_path:
     assert page == target / "index.html"
     assert not (target / "figures" / "pictures").exists() or not any((target / "figures" / "pictures").iterdir())
     assert not (target / "cells").exists()
+    assert not (target / "regions").exists()
+    suite = read_run(target).suite
+    assert suite["corpus"]["distractors"] == ["more", "secret"]
+    assert suite["regions"][0]["params"] == {"boxes": "boxes.csv"}
     assert not (target / "failures").exists()
     assert sorted(path.name for path in (target / "tables").glob("*.csv"))
     for path in target.rglob("*"):

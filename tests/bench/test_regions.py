@@ -255,6 +255,7 @@ def test_cells_and_their_ids_follow_the_suite(desk: Path) -> None:
         ("regions.windows.merge='mean'", "merge = 'mean'; it must be one of 'min', 'round_robin'"),
         ("regions.windows.sizes=[2.0]", "sizes = [2.0]; name shares"),
         ("regions.boxes.boxes='none.csv'", "boxes = 'none.csv' is no file"),
+        ("regions.boxes.boxes='small.toml'", "[regions.boxes] small.toml: no boxes to be read"),
         ("regions.boxes.boxes='objects'", "boxes = 'objects' needs land cover"),
         ("regions.whole.source='windows'", "is measured in any case. Rename it"),
         ("regions.boxes.backbones=['tiny']", "'tiny' is no backbone"),

@@ -13,7 +13,7 @@ from bench.report import chosen_answers, write_report
 from bench.report.page import CHAPTERS, compared_words, noise_words, status_words
 from bench.results import OK, QueryResult, StageNote, read_results, read_run, write_result, write_run
 from bench.tables.provenance_table import LOADED_CELLS, NOISY_CELLS
-from bench.tables.table import read_table
+from bench.tables.table import read_table, write_table
 from ris_core.errors import ArtifactError
 from ris_core.records import Tiles
 
@@ -113,6 +113,25 @@ def test_page_shows_every_figure_with_its_caption(report: Path) -> None:
     assert "Tile map : no figure, because the tiles have no footprints" in page.text
 
 
+@pytest.mark.usefixtures("without_figures")
+def test_what_few_runs_have_stands_in_chapters_that_others_do_not_show(run_folder: Path) -> None:
+    optional = [chapter for chapter in CHAPTERS if chapter.optional]
+    assert {chapter.anchor for chapter in optional} == {
+        "classes", "revisited", "systems", "reranking", "regions", "throughput"
+    }  # fmt: skip
+    shown = write_report(run_folder).read_text(encoding="utf-8")
+    assert all((f'id="{c.anchor}"' in shown) == (c.anchor != "throughput") for c in optional)
+    for name in (name for chapter in optional for name in chapter.tables):
+        table = read_table(run_folder / "tables" / f"{name}.csv")
+        write_table(table.iloc[:0], run_folder / "tables", name)
+    shown = write_report(run_folder).read_text(encoding="utf-8")
+    for chapter in optional:
+        assert f"#{chapter.anchor}" not in shown
+        assert f"<h2>{chapter.title}</h2>" not in shown
+        assert not any(f"<b>{name.replace('_', ' ')}" in shown.lower() for name in (*chapter.figures, *chapter.tables))
+    assert 'id="precision"' in shown
+
+
 def test_page_names_no_folder_of_the_writer(report: Path) -> None:
     text = report.read_text(encoding="utf-8")
     assert "/home/someone" not in text
@@ -196,6 +215,7 @@ def add_tiles_and_answers(run_folder: Path) -> None:
             depth=np.array([2, 2]),
             ids=np.array([[1, 2], [3, -1]]),
             relevant=np.array([[True, False], [True, False]]),
+            distances=np.array([[1.0, 2.0], [1.0, np.inf]]),
         )
         write_result(
             run_folder,
@@ -248,6 +268,13 @@ def test_status_counts_every_cell_of_the_suite(run_folder: Path) -> None:
     record, results = read_run(run_folder), read_results(run_folder)
     assert status_words(record, results) == "3 cells: 1 ok, 1 failed, 1 not measured"
     assert status_words(record, [results[0]] * 3) == "all 3 cells ok"
+
+
+def test_ground_that_trained_in_blocks_is_told(run_folder: Path) -> None:
+    record, results = read_run(run_folder), read_results(run_folder)
+    assert "(50 % of all tiles, drawn by seed, trained" in compared_words(record, results)
+    record.suite["corpus"]["split_block_px"] = 1024
+    assert "(50 % of all tiles, in blocks of 1,024 px drawn by seed, trained" in compared_words(record, results)
 
 
 def test_vectors_are_no_tiles(run_folder: Path) -> None:

@@ -117,7 +117,7 @@ def test_whole_chain_leaves_rows_hits_table_figure_and_sentence(desk: Path, caps
     write_table(table, folder / "tables", "reranking")
     assert draw_reranking(folder / "tables") is not None
     (finding,) = reranking_results(folder / "tables")
-    assert finding.text.startswith("On colour, alpha serves the average precision of exact best: from ")
+    assert finding.text.startswith("On colour, alpha, of 2 settings of all re-rankers the one of highest gain, changes")
     told = capsys.readouterr().out.splitlines()
     assert told[2].startswith("[3/8] colour exact rerank alpha top=6 neighbours=3  +")
     assert " ms/query precision 0." in told[2]
@@ -201,6 +201,7 @@ def test_pictures_of_tiles_and_queries_reach_who_needs_them(
     (tiles_folder,) = (desk / ".ris_cache").glob("tiles-*")
     tiles = Tiles.open(tiles_folder)
     place = {int(tile): number for number, tile in enumerate(tiles.ids)}
+    assert row.size_bytes == len(np.unique(hits["ids"]))  # what it knows once all were asked
     for query, ids in zip(hits["query_ids"], hits["ids"], strict=True):
         own = tiles.pixels[place[int(query)]].astype(np.int64)
         apart = [np.abs(tiles.pixels[place[int(tile)]] - own).mean() for tile in ids]

@@ -323,7 +323,12 @@ def test_words_are_wrapped_by_their_width() -> None:
     assert shortened(["a", "bcd"], 2) == ["a", "bcd"]
 
 
-@pytest.mark.parametrize("name", [name for name in THESIS if name != "losses"])
+def test_figure_of_regions_says_that_the_suite_asks_for_none(run: FinishedRun) -> None:
+    with pytest.raises(ArtifactError, match=r"region_query cannot be drawn: .* \[regions.NAME\] does that"):
+        draw_named(run, "region_query")
+
+
+@pytest.mark.parametrize("name", [name for name in THESIS if name not in ("losses", "region_query")])
 def test_every_figure_comes_from_a_finished_run(run: FinishedRun, name: str) -> None:
     figure = draw_named(run, name)
     assert_words_fit(figure)

@@ -16,6 +16,7 @@ from bench.base import Asked, Base, exact_neighbours
 from bench.judging.judgments import Judgments
 from bench.judging.pairs import judge_pairs, subject_of
 from bench.judging.trec import read_qrels, read_run
+from bench.measuring.rerank_worker import RerankWorker
 from bench.results import QueryResult, read_results
 from bench.scoring import Scorer
 from bench.suite_file import find_suite, read_suite
@@ -200,7 +201,14 @@ def test_a_run_in_the_published_layout(tmp_path: Path, monkeypatch: pytest.Monke
         entry["bbx"] = None
     (tmp_path / "gnd.json").write_text(json.dumps({"imlist": names[:20], "qimlist": names[20:], "gnd": gnd}))
     (tmp_path / "mine.toml").write_text(SUITE, encoding="utf-8")
+    calls = []
+    for name in ("answer", "used_cpu_s"):
+        method = getattr(RerankWorker, name)
+        monkeypatch.setattr(
+            RerankWorker, name, lambda *given, name=name, method=method: calls.append(name) or method(*given)
+        )
     assert main(["run", "mine.toml", "--cache", "cache", "--reports", "reports"]) == 0
+    assert calls == ["answer", "used_cpu_s"] * 2  # what whole rankings take is our own work, not other's
     (run,) = (tmp_path / "reports" / "mine").iterdir()
     table = run_tables(run)["revisited"]
     exact = table[(table["engine"] == "exact") & (table["rerank"] == "")].set_index("setup")

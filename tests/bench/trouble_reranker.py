@@ -44,13 +44,18 @@ class Looker(Reranker):
     """Orders by mean absolute difference of the pictures, the query's own picture checked where it is indexed."""
 
     def __init__(self, searched: Searched, params: TroubleParams) -> None:
-        self._pixels = searched.pixels
+        self._pixels, self._seen = searched.pixels, set[int]()
 
     def rerank_one(self, asked: Asked, number: int, rows: np.ndarray) -> np.ndarray:
         own = asked.pixels[number].astype(np.int64)
         if asked.rows[number] >= 0 and not np.array_equal(own, self._pixels[asked.rows[number]]):
             raise SearchError("the query's picture is another tile's.")
+        self._seen.update(rows.tolist())
         return rows[np.argsort(np.abs(self._pixels[rows] - own).mean(axis=(1, 2, 3)), kind="stable")]
+
+    def size_bytes(self) -> int:
+        """Of what it has seen."""
+        return len(self._seen)
 
 
 def trouble_kind(unavailable: str | None = None) -> RerankKind:

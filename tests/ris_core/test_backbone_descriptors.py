@@ -149,6 +149,11 @@ def test_published_retrieval_network_is_loaded_by_its_own_names(tmp_path: Path) 
     assert loaded.pooling.p.item() == pytest.approx(2.9)
     torch.testing.assert_close(loaded.network(images()), trained.network(images()))
 
+    harmful = meta | {"Lw": np.array([None])}  # bytes of such arrays could be taken for addresses
+    torch.save({"meta": harmful, "state_dict": state}, tmp_path / "harmful.pth")
+    with pytest.raises(CheckpointError, match=r"not a whole checkpoint that can be read safely .*array of 'O8'"):
+        build_backbone(dataclasses.replace(spec, weights=str(tmp_path / "harmful.pth")))
+
     bare = {name.removeprefix("features."): weight for name, weight in state.items() if name != "pool.p"}
     torch.save(bare, tmp_path / "features.pth")
     bare_loaded = build_backbone(dataclasses.replace(spec, seed=0, pool="mac", weights=str(tmp_path / "features.pth")))

@@ -71,7 +71,10 @@ def test_minhash_signature_is_datasketch_s_own() -> None:
     index = build_minhash(base, params)
     sets = [[str(unit).encode() for unit in np.flatnonzero(row)] for row in base]
     theirs = MinHash.bulk(sets, num_perm=32, seed=7)
-    np.testing.assert_array_equal(index._signatures(base), [one.hashvalues for one in theirs])
+    base[3] = 0  # no unit is active
+    theirs[3] = MinHash(num_perm=32, seed=7)
+    for rows in (slice(None), slice(0, 5)):  # more rows than units, and fewer
+        np.testing.assert_array_equal(index._signatures(base[rows]), [one.hashvalues for one in theirs[rows]])
 
 
 @needs_datasketch
@@ -157,6 +160,14 @@ def test_hamming_tables_with_all_flips_are_exact() -> None:
     flat = build_hamming(base, HammingParams()).search(queries, 10, HammingQuery())[1]
     tables = build_hamming(base, HammingParams(tables=2, hash_bits=8))
     np.testing.assert_array_equal(tables.search(queries, 10, HammingQuery(99))[1], flat)
+
+
+def test_hamming_refuses_flips_that_would_never_end() -> None:
+    index = build_hamming(codes(20, 64), HammingParams(tables=1, hash_bits=60))
+    with pytest.raises(
+        SearchError, match=r"flips = 9 of hash_bits = 60 look up 17,784,019,483 keys in each table .*Lower one"
+    ):
+        index.search(codes(1, 64), 5, HammingQuery(9))
 
 
 def test_hamming_sizes_are_those_computed_by_hand() -> None:

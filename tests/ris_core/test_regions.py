@@ -147,6 +147,7 @@ def test_boxes_of_unknown_queries_are_refused_together(tmp_path: Path) -> None:
         ("boxes.json", '{"query": 7}', "holds dict, not a list"),
         ("boxes.json", '[{"query": 7}]', "entry 1 is no object with the keys"),
         ("boxes.json", "[", "no boxes to be read"),
+        ("boxes.json", "[" * 100_000, "no boxes to be read"),
         ("none.csv", None, "No such file"),
     ],
 )
@@ -191,6 +192,7 @@ def test_one_vector_alone_keeps_its_ranking() -> None:
         (RegionParams(context=0.5), "context = 0.5; it must be at least 1"),
         (WindowParams(sizes=(0.5, 1.5)), r"sizes = \[0.5, 1.5\]; name shares"),
         (WindowParams(sizes=()), r"sizes = \[\]; name shares"),
+        (WindowParams(sizes=(0.5, 0.01)), r"sizes = \[0.5, 0.01\] with overlap = 0.5 make 39,\d+ windows"),
         (WindowParams(overlap=1.0), "overlap = 1.0; it must be in"),
         (BoxParams(boxes=Path("none.csv")), "boxes = 'none.csv' is no file"),
         (DetectorParams(), "prompt is empty"),

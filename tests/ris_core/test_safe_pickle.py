@@ -74,6 +74,44 @@ def test_damaged_pickles_are_refused(content: bytes) -> None:
         read_pickle(content, "here")
 
 
+@pytest.mark.parametrize("values", [np.array([None, 1]), np.zeros(2, "V8"), np.zeros(2, "i4,O"), np.zeros(2, "M8[s]")])
+def test_arrays_of_anything_but_numbers_and_text_are_refused(values: np.ndarray) -> None:
+    with pytest.raises(CorpusError, match="allowed are arrays of numbers or text"):
+        read_pickle(pickle.dumps(values, 2), "here")
+
+
+def test_bytes_are_never_taken_for_objects() -> None:
+    kind = np.dtype("O,i8")
+    state = list(kind.__reduce__()[2])
+    state[-1] = 0  # the flag that says "holds objects" is gone: NumPy would take the bytes for addresses
+    harmful = _Builds(np.dtype, ("V16", False, True), tuple(state))
+    array = _Builds(np.ndarray, ((1,),), (1, (1,), harmful, False, b"\1" * 16))
+    with pytest.raises(CorpusError, match="holds an array of 'V16'"):
+        read_pickle(pickle.dumps(array, 2), "here")
+
+
+class _Builds:
+    def __init__(self, *reduced: Any) -> None:
+        self._reduced = reduced
+
+    def __reduce__(self) -> Any:
+        return self._reduced
+
+
+def test_a_few_bytes_do_not_become_gigabytes() -> None:
+    nested: list[Any] = []
+    for _ in range(40):
+        nested = [nested, nested]  # 2^40 lists in 200 bytes
+    endless: list[Any] = []
+    endless.append({1: endless})
+    for value in (nested, endless, [np.zeros(9000, np.uint8)] * 9000):
+        with pytest.raises(CorpusError, match=r"repeats its values|RecursionError"):
+            read_pickle(pickle.dumps(value), "here")
+    for harmful in (b"\x80\x02Nr\xff\xff\xff\x7f.", b"Np2147483647\n.", b"\x80\x04\x8e\0\0\0\0\xff\0\0\0."):
+        with pytest.raises(CorpusError, match="is no readable pickle"):
+            read_pickle(harmful, "here")
+
+
 def test_references_and_other_encodings_are_refused() -> None:
     with pytest.raises(CorpusError, match="refers to objects outside"):
         read_pickle(b"\x80\x02K\x01Q.", "here")

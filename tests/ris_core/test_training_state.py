@@ -82,6 +82,13 @@ def test_state_of_an_older_version_is_refused(tmp_path):
         make_state().resume(tmp_path)
 
 
+@pytest.mark.parametrize("content", [{"key": "key", "sums": torch.zeros(4)}, {"key": "key", "sums": 1}, [1, 2]])
+def test_state_without_all_its_parts_is_refused(tmp_path, content):
+    torch.save(content, tmp_path / STATE)
+    with pytest.raises(CheckpointError, match=r"training\.pt: not a training state.*Delete it"):
+        make_state().resume(tmp_path)
+
+
 def test_state_that_would_run_code_is_refused(tmp_path):
     torch.save({"key": "key", "student": print}, tmp_path / STATE)
     with pytest.raises(CheckpointError, match="not a training state"):

@@ -1,10 +1,12 @@
+from collections.abc import Callable
+
 import numpy as np
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
 from bench.comparing.verdict import BETTER, CELL, NOISY, SAME, THRESHOLDS, WORSE, Verdict, judge_cell
-from bench.results import BuildResult, QueryResult
+from bench.results import BuildResult, QueryResult, RegionResult, RerankResult, Result
 from bench.scores.inference import nested_interval, ratio_interval
 
 INDEX = {"cell": "c", "backbone": "tiny", "engine": "falconn", "kind": "falconn", "params": {}, "threads": 1}
@@ -179,6 +181,30 @@ def test_other_work_excuses_no_score_and_no_size() -> None:
     assert judge(build(), build(size_bytes=2000, other_load_fracs=[0.9]))["size"].state == WORSE
     found = judge(query(recall_at_k=[1.0]), query(recall_at_k=[0.9], other_load_fracs=[0.9]))
     assert found["recall"].state == WORSE
+
+
+def reranked(factor: float = 1.0, **changes: object) -> RerankResult:
+    times = {"search_s": [[1e-3 * factor] * 4] * 2, "rerank_s": [[2e-3 * factor] * 4] * 2, "size_bytes": 500}
+    scores = {"precision": {"easy": [0.5] * 4}, "rerank": "r", "rerank_kind": "x", "rerank_params": {}}
+    return RerankResult(**{**INDEX, "query_params": {}, "q": 4, **times, **scores, **changes})
+
+
+def by_regions(factor: float = 1.0, **changes: object) -> RegionResult:
+    times = {name: [[1e-3 * factor] * 4] * 2 for name in ("describe_s", "search_s", "merge_s")}
+    scores = {"precision": {"easy": [0.5] * 4}, "regions": "w", "source": "windows", "region_params": {}}
+    more = {"q": 4, "find_s": [0.0] * 4, "descriptor_bytes": 500}
+    return RegionResult(**{**INDEX, "query_params": {}, **times, **scores, **more, **changes})
+
+
+@pytest.mark.parametrize(("make", "size"), [(reranked, "size_bytes"), (by_regions, "descriptor_bytes")])
+def test_reranking_and_regions_are_judged_by_times_bytes_and_precision(make: Callable[..., Result], size: str) -> None:
+    found = judge(make(), make(1.3, **{size: 501, "precision": {"easy": [0.5, 0.5, 0.5, 0.4]}}))
+    assert {metric: verdict.state for metric, verdict in found.items()} == dict.fromkeys(
+        ["time", "size", "precision easy"], WORSE
+    )
+    assert (found["time"].base, found["time"].run) == pytest.approx((3, 3.9))  # ms a query, all its parts together
+    assert (found["time"].low, found["time"].high) == pytest.approx((1.3, 1.3))  # of the same queries
+    assert {verdict.state for verdict in judge(make(), make()).values()} == {SAME}
 
 
 def test_scores_alone_leave_times_and_sizes_out() -> None:

@@ -101,6 +101,16 @@ def test_figure_has_a_panel_a_stratum_and_none_without_rows(tmp_path: Path) -> N
     assert figure is not None
     assert [ax.get_title(loc="left") for ax in figure.axes] == ["tiny · 3 easy queries", "tiny · 2 hard queries"]
     (finding,) = reranking_results(tmp_path)
+    assert finding.text.startswith("On tiny, alpha, of 2 settings of all re-rankers the one of highest gain, changes")
     assert "from 0.200 to 0.300, +0.100 [" in finding.text
     assert "n = 5, adjusted p = 1.00 after 6 comparisons, which is not shown to be a difference" in finding.text
-    assert finding.text.endswith("adds 7 ms to a query. Of 2 settings of all re-rankers 0 gain and 0 lose.")
+    assert finding.text.endswith("adds 7 ms to a query. Of these settings 0 gain and 0 lose.")
+
+
+def test_lone_re_ranker_that_loses_is_not_called_the_best(tmp_path: Path) -> None:
+    table = table_of(result()).assign(average_precision_verdict="loses")
+    write_table(table, tmp_path, "reranking")
+    (finding,) = reranking_results(tmp_path)
+    assert finding.text.startswith("On tiny, alpha changes the average precision of exact from 0.200 to 0.300")
+    assert "comparisons, a loss; it adds" in finding.text
+    assert not any(word in finding.text for word in ("best", "highest", "settings"))

@@ -106,6 +106,15 @@ def test_codes_keep_no_vectors_and_rerankers_what_they_made() -> None:
     assert again["query_ms_median"] == pytest.approx(5.0)
 
 
+def test_rerankers_need_the_vectors_that_codes_can_do_without() -> None:
+    reranked = RerankResult(
+        **named("r", "codes", "hamming", rerank="x", rerank_kind="superglobal", rerank_params={}),
+        size_bytes=500, search_s=[[0.001] * 3], rerank_s=[[0.004] * 3],
+    )  # fmt: skip
+    row = table_of(suite(("a", "codes", "hamming", "x", "")), [*CODES, reranked]).iloc[0]
+    assert (row["index_bytes"], row["vector_bytes"], row["memory_bytes"]) == (6000, N * D * 4, 6000 + N * D * 4 + 500)
+
+
 def test_regions_count_with_their_own_description() -> None:
     regions = RegionResult(
         **named("g", "net", "exact", regions="w", source="windows", region_params={}),

@@ -162,6 +162,9 @@ def test_files_of_other_networks_are_refused(tmp_path):
     with pytest.raises(CheckpointError, match="no weights of AMES"):
         load_ames(path)
     state = network().state_dict()
+    torch.save({"state": state | {"remap_local.0.weight": torch.zeros(7, 8)}}, path)
+    with pytest.raises(CheckpointError, match="7 dimensions are no multiple of 2 heads"):
+        load_ames(path)
     del state["classifier.bias"]
     torch.save({"state": state}, path)
     with pytest.raises(CheckpointError, match=r"1 missing: classifier\.bias\. Name one of"):

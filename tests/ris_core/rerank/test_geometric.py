@@ -151,7 +151,9 @@ def test_inliers_of_one_place_count_once():
     assert count_inliers(np.repeat(first, 3, axis=0), np.repeat(first, 3, axis=0), "affine", 1.0) == 10
 
 
-@pytest.mark.parametrize("matrix", [[[-1, 0], [0, 1]], [[0.1, 0], [0, 0.1]]])  # a mirror, and a collapse
+@pytest.mark.parametrize(
+    "matrix", [[[-1, 0], [0, 1]], [[0.1, 0], [0, 0.1]], [[9, 0], [0, 9]]]
+)  # mirror, collapse, blow-up
 def test_inliers_of_an_implausible_motion_are_none(matrix):
     first = np.random.default_rng(0).uniform(0, 200, (30, 2)).astype(np.float32)
     assert count_inliers(first, first @ np.array(matrix, np.float32), "affine", 0.5) == 0

@@ -136,6 +136,8 @@ def test_faulty_binary_version_is_refused(change: dict[str, bytes | None], messa
         ({b"data": np.zeros((2, 3072), np.uint8), b"labels": [0]}, "must be .n, 3072. uint8 beside n labels"),
         ({b"data": np.zeros((2, 3072), np.uint8), b"labels": [0, "1"]}, "labels must be whole numbers"),
         ({b"data": np.zeros((2, 3072), np.uint8), b"labels": [0, -1]}, "image 1 has the class -1"),
+        ({b"data": np.zeros((2, 3072), np.uint8), b"labels": [0, 10**30]}, "labels must be whole numbers, 0 to 2"),
+        ({b"data": np.zeros((0, 3072), np.uint8), b"labels": []}, "must be .n, 3072. uint8 beside n labels"),
         ([1, 2], "is no dict with the key 'labels'"),
     ],
 )
@@ -159,6 +161,19 @@ def test_pickled_batch_runs_nothing(tmp_path: Path) -> None:
     with pytest.raises(CorpusError, match=r"data_batch_1: this pickle asks for pathlib\.[\w.]+; allowed are dicts"):
         find_corpus(write_archive(files, tmp_path / "cifar-10-python.tar.gz"))
     assert not marker.exists()
+
+
+def test_names_of_classes_are_a_list(tmp_path: Path) -> None:
+    files = python_files() | {"batches.meta": pickle.dumps({"label_names": 5})}
+    with pytest.raises(CorpusError, match=r"batches\.meta: lists the classes \[\]; needed are different plain names"):
+        find_corpus(write_folder(files, tmp_path / "c"))
+
+
+def test_archive_that_unpacks_to_far_more_is_refused(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("ris_core.tiling.cifar._MOST_BYTES", 5 * 3073)
+    bomb = write_archive(binary_files(), tmp_path / "cifar-10-binary.tar.gz")  # no batch alone is as large
+    with pytest.raises(CorpusError, match=r"unpacks to [\d,]+ bytes or more up to .*far more than CIFAR-10"):
+        find_corpus(bomb)
 
 
 def test_other_and_damaged_archives_are_refused(tmp_path: Path) -> None:

@@ -153,6 +153,9 @@ def test_a_suite_names_shards_by_pattern(corpus: Path) -> None:
     path.write_text(SUITE, encoding="utf-8")
     suite = read_suite(path)
     assert [Path(name).name for name in suite.corpus.distractors] == ["shard_0.tar", "shard_2"]
+    (corpus / "r1m" / ".shard_0.tar").touch()  # as some systems leave them beside each file
+    for pattern in ("r1m/*", f"{corpus}/r1m/*"):
+        assert len(read_suite(path, (f'corpus.distractors=["{pattern}"]',)).corpus.distractors) == 3
     with pytest.raises(SuiteError, match=r"distractors: 'r2m/\*' matches nothing"):
         read_suite(path, ('corpus.distractors=["r2m/*"]',))
     with pytest.raises(SuiteError, match="k must be at most 7"):
@@ -173,6 +176,37 @@ def test_what_is_no_shard_is_told(tmp_path: Path, name: str, content: bytes, wor
     (tmp_path / name).write_bytes(content)
     with pytest.raises(CorpusError, match=words):
         list_shard(tmp_path / name)
+
+
+@pytest.mark.parametrize("name", ["../x.png", "/etc/x.png", "a/../../x.png", "..\\x.png"])
+def test_shard_with_an_unsafe_path_is_refused(tmp_path: Path, name: str) -> None:
+    with pytest.raises(CorpusError, match="unsafe path"):
+        list_shard(tar(tmp_path / "evil.tar", {"ok.png": jpeg(0), name: jpeg(1)}))
+
+
+def test_shard_is_read_in_place_only_where_images_lie_in_one_piece(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    path = tmp_path / "shard.tar"
+    with tarfile.open(path, "w") as archive:
+        for name, content, kind in (
+            ("a.png", b"old", tarfile.REGTYPE),
+            ("a.png", jpeg(1), tarfile.REGTYPE),
+            ("link.png", b"", tarfile.SYMTYPE),
+            ("hard.png", b"", tarfile.LNKTYPE),
+            ("sparse.png", b"", tarfile.GNUTYPE_SPARSE),
+        ):
+            member = tarfile.TarInfo(name)
+            member.type, member.size, member.linkname = kind, len(content), "/etc/passwd"
+            archive.addfile(member, io.BytesIO(content))
+    images = list_shard(path)
+    assert images.names == ("a.png",)  # of one name the last counts
+    with images.reading() as read:
+        assert read("a.png") == jpeg(1)
+    monkeypatch.setattr("ris_core.tiling.image_folder._MOST_BYTES", 100)
+    with pytest.raises(CorpusError, match=r"large\.tar: a\.png unpacks to \d+ bytes; .* at most 100"):
+        list_shard(tar(tmp_path / "large.tar", {"a.png": jpeg(1), "notes.txt": bytes(200)}))
+    assert list_shard(tar(tmp_path / "notes.tar", {"a.png": b"x", "notes.txt": bytes(200)})).names == ("a.png",)
 
 
 def test_damaged_empty_and_equal_shards_are_told(corpus: Path) -> None:
