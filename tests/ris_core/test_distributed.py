@@ -85,7 +85,7 @@ def two_processes(tmp_path_factory) -> tuple[Path, subprocess.CompletedProcess]:
     folder = tmp_path_factory.mktemp("two")
     (folder / "tiles").mkdir()
     some_tiles().save(folder / "tiles")
-    asked = {"spec": dataclasses.asdict(SPEC), "recipe": dataclasses.asdict(RECIPE)}
+    asked = {"spec": SPEC.named(), "recipe": dataclasses.asdict(RECIPE)}
     (folder / "asked.json").write_text(json.dumps(asked))
     (folder / "program.py").write_text(PROGRAM)
     torchrun = [sys.executable, "-m", "torch.distributed.run", "--standalone", "--nproc-per-node", "2"]
