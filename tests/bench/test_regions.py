@@ -147,7 +147,7 @@ def test_whole_chain_leaves_rows_answers_tables_and_figures_and_resumes(
     assert draw_regions(folder / "tables") is not None
     assert draw_region_times(folder / "tables") is not None
     (finding,) = region_results(folder / "tables")
-    assert " of 3 settings: precision 0." in finding.text
+    assert " of 3 settings the one of highest gain: precision 0." in finding.text
     path, kept = result_path(folder, WINDOWS), result_path(folder, BOXES).stat().st_mtime_ns
     path.unlink()
     assert main(["run", "small.toml", "--resume", "one"]) == 0
