@@ -1,6 +1,8 @@
 """Judgments: which tiles are queries, and which tiles are right answers to each of them."""
 
 import dataclasses
+import zipfile
+import zlib
 from pathlib import Path
 from typing import Self
 
@@ -25,7 +27,7 @@ QUERY_COLUMNS = {
 }
 
 
-_IGNORED = "ignored.npy"
+_RELEVANCE = "relevance.npz"
 
 
 @dataclasses.dataclass(frozen=True, eq=False)
@@ -143,15 +145,14 @@ class Judgments:
         )
 
     def save(self, folder: Path) -> None:
-        """Write ``judgments.parquet``, ``relevant.npy`` and, where there is one, ``ignored.npy``; the rest as notes."""
+        """Write ``judgments.parquet`` and ``relevance.npz``: ``relevant`` and, where there is one, ``ignored``."""
         table = self.queries.copy()
         table.attrs |= {"notes": list(self.notes), "is_decided": self.is_decided}
         try:
             folder.mkdir(parents=True, exist_ok=True)
             table.to_parquet(folder / "judgments.parquet", index=False)
-            np.save(folder / "relevant.npy", self.relevant)
-            if self.ignored is not None:
-                np.save(folder / _IGNORED, self.ignored)
+            ignored = {} if self.ignored is None else {"ignored": self.ignored}
+            np.savez_compressed(folder / _RELEVANCE, relevant=self.relevant, **ignored)
         except OSError as error:
             raise disk_error(folder, error) from error
 
@@ -160,9 +161,9 @@ class Judgments:
         """Judgments of a folder."""
         try:
             queries = pd.read_parquet(folder / "judgments.parquet")
-            relevant = np.load(folder / "relevant.npy", allow_pickle=False)
-            ignored = np.load(path, allow_pickle=False) if (path := folder / _IGNORED).is_file() else None
-        except (OSError, ValueError) as error:
+            with np.load(folder / _RELEVANCE, allow_pickle=False) as file:
+                relevant, ignored = file["relevant"], file["ignored"] if "ignored" in file else None
+        except (OSError, ValueError, KeyError, TypeError, zipfile.BadZipFile, zlib.error) as error:
             raise ArtifactError(f"{folder}: no judgments to be read ({error}). Run again.") from error
         about = queries.attrs
         return cls(queries, relevant, tuple(about.get("notes", ())), bool(about.get("is_decided", True)), ignored)

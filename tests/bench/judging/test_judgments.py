@@ -1,3 +1,5 @@
+import dataclasses
+
 import numpy as np
 import pandas as pd
 import pytest
@@ -52,9 +54,17 @@ def test_judgments_come_back_as_saved(judgments, tmp_path):
     assert back.notes == judgments.notes
 
 
-def test_judgments_that_are_damaged_are_refused(judgments, tmp_path):
+def test_what_is_ignored_comes_back_too(judgments, tmp_path):
+    ignored = np.zeros_like(judgments.relevant)
+    ignored[0, -1] = True
+    dataclasses.replace(judgments, ignored=ignored).save(tmp_path)
+    np.testing.assert_array_equal(Judgments.open(tmp_path).ignored, ignored)
+
+
+@pytest.mark.parametrize("damage", [b"", b"nothing", b"PK\x03\x04 cut short"])
+def test_judgments_that_are_damaged_are_refused(judgments, tmp_path, damage):
     judgments.save(tmp_path)
-    (tmp_path / "relevant.npy").write_bytes(b"nothing")
+    (tmp_path / "relevance.npz").write_bytes(damage)
     with pytest.raises(ArtifactError, match="no judgments"):
         Judgments.open(tmp_path)
 
