@@ -151,8 +151,8 @@ class Judgments:
         try:
             folder.mkdir(parents=True, exist_ok=True)
             table.to_parquet(folder / "judgments.parquet", index=False)
-            ignored = {} if self.ignored is None else {"ignored": self.ignored}
-            np.savez_compressed(folder / _RELEVANCE, relevant=self.relevant, **ignored)
+            arrays = {"relevant": self.relevant} | ({} if self.ignored is None else {"ignored": self.ignored})
+            np.savez_compressed(folder / _RELEVANCE, allow_pickle=False, **arrays)
         except OSError as error:
             raise disk_error(folder, error) from error
 
@@ -161,9 +161,9 @@ class Judgments:
         """Judgments of a folder."""
         try:
             queries = pd.read_parquet(folder / "judgments.parquet")
-            with np.load(folder / _RELEVANCE, allow_pickle=False) as file:
-                relevant, ignored = file["relevant"], file["ignored"] if "ignored" in file else None
-        except (OSError, ValueError, KeyError, TypeError, zipfile.BadZipFile, zlib.error) as error:
+            with (folder / _RELEVANCE).open("rb") as stored, np.load(stored, allow_pickle=False) as file:
+                relevant, ignored = file["relevant"], file.get("ignored")
+        except (OSError, EOFError, ValueError, KeyError, TypeError, zipfile.BadZipFile, zlib.error) as error:
             raise ArtifactError(f"{folder}: no judgments to be read ({error}). Run again.") from error
         about = queries.attrs
         return cls(queries, relevant, tuple(about.get("notes", ())), bool(about.get("is_decided", True)), ignored)

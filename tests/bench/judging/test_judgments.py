@@ -56,7 +56,7 @@ def test_judgments_come_back_as_saved(judgments, tmp_path):
 
 def test_what_is_ignored_comes_back_too(judgments, tmp_path):
     ignored = np.zeros_like(judgments.relevant)
-    ignored[0, -1] = True
+    ignored[0, 2] = True
     dataclasses.replace(judgments, ignored=ignored).save(tmp_path)
     np.testing.assert_array_equal(Judgments.open(tmp_path).ignored, ignored)
 
