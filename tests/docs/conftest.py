@@ -6,7 +6,7 @@
 import contextlib
 import io
 import re
-from collections.abc import Callable, Iterator
+from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
@@ -31,11 +31,14 @@ def drawing_folder(request: pytest.FixtureRequest, tmp_path_factory: pytest.Temp
 
 
 @pytest.fixture(scope="session")
-def run_page(drawing_folder: Path) -> Iterator[RunPage]:
+def run_page(drawing_folder: Path) -> RunPage:
     """Runs the page at a path, in the folder that its pictures go to, and returns its namespace."""
-    with pytest.MonkeyPatch.context() as patch:
-        patch.chdir(drawing_folder)
-        yield lambda path: run_blocks(path.read_text(encoding="utf-8"), path.name)
+
+    def run(path: Path) -> dict[str, Any]:
+        with contextlib.chdir(drawing_folder):  # and no longer: other files' tests follow in this process
+            return run_blocks(path.read_text(encoding="utf-8"), path.name)
+
+    return run
 
 
 def run_blocks(text: str, name: str) -> dict[str, Any]:

@@ -1,3 +1,6 @@
+import multiprocessing
+from collections.abc import Callable, Iterator
+from concurrent.futures import ProcessPoolExecutor
 from pathlib import Path
 
 import numpy as np
@@ -10,7 +13,16 @@ MIB = 2**20
 SIZE = 64 * MIB  # above what malloc keeps: freeing it gives it back at once
 TOLERANCE = 8 * MIB  # what else the interpreter and its threads may do meanwhile
 
+Alone = Callable[..., None]
+
 on_linux = pytest.mark.skipif(not process_memory._STATUS.is_file(), reason="the kernel shows no /proc/self/status")
+
+
+@pytest.fixture(scope="module")
+def alone() -> Iterator[Alone]:
+    """Runs a function in a process where no other test has left garbage, whose collection would change the memory."""
+    with ProcessPoolExecutor(1, multiprocessing.get_context("spawn")) as pool:
+        yield lambda function, *arguments: pool.submit(function, *arguments).result()
 
 
 def known(value: int | None) -> int:
@@ -18,8 +30,7 @@ def known(value: int | None) -> int:
     return value
 
 
-@on_linux
-def test_memory_grows_by_what_is_allocated_and_touched() -> None:
+def memory_grows_by_what_is_allocated_and_touched() -> None:
     before = read_memory()
     held = np.ones(SIZE, np.uint8)
     after = read_memory()
@@ -30,7 +41,11 @@ def test_memory_grows_by_what_is_allocated_and_touched() -> None:
 
 
 @on_linux
-def test_memory_that_is_not_touched_is_not_resident() -> None:
+def test_memory_grows_by_what_is_allocated_and_touched(alone: Alone) -> None:
+    alone(memory_grows_by_what_is_allocated_and_touched)
+
+
+def memory_that_is_not_touched_is_not_resident() -> None:
     before = read_memory()
     held = np.empty(SIZE, np.uint8)
     after = read_memory()
@@ -39,7 +54,11 @@ def test_memory_that_is_not_touched_is_not_resident() -> None:
 
 
 @on_linux
-def test_pages_of_a_file_are_resident_but_not_anonymous(tmp_path: Path) -> None:
+def test_memory_that_is_not_touched_is_not_resident(alone: Alone) -> None:
+    alone(memory_that_is_not_touched_is_not_resident)
+
+
+def pages_of_a_file_are_resident_but_not_anonymous(tmp_path: Path) -> None:
     path = tmp_path / "vectors.bin"
     np.ones(SIZE, np.uint8).tofile(path)
     before = read_memory()
@@ -51,10 +70,12 @@ def test_pages_of_a_file_are_resident_but_not_anonymous(tmp_path: Path) -> None:
 
 
 @on_linux
-def test_peak_outlives_what_caused_it_until_it_is_reset() -> None:
-    if not reset_peak():
-        # A container may mount /proc read-only; the harness then leaves the peak empty.
-        pytest.skip("/proc/self/clear_refs cannot be written here")
+def test_pages_of_a_file_are_resident_but_not_anonymous(alone: Alone, tmp_path: Path) -> None:
+    alone(pages_of_a_file_are_resident_but_not_anonymous, tmp_path)
+
+
+def peak_outlives_what_caused_it_until_it_is_reset() -> None:
+    assert reset_peak()
     before = read_memory()
     np.ones(SIZE, np.uint8)
     high = read_memory()
@@ -62,6 +83,14 @@ def test_peak_outlives_what_caused_it_until_it_is_reset() -> None:
     assert abs(high.rss_bytes - before.rss_bytes) < TOLERANCE
     assert reset_peak()
     assert known(read_memory().peak_rss_bytes) - high.rss_bytes < TOLERANCE
+
+
+@on_linux
+def test_peak_outlives_what_caused_it_until_it_is_reset(alone: Alone) -> None:
+    if not reset_peak():
+        # A container may mount /proc read-only; the harness then leaves the peak empty.
+        pytest.skip("/proc/self/clear_refs cannot be written here")
+    alone(peak_outlives_what_caused_it_until_it_is_reset)
 
 
 def test_readings_by_hand(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
