@@ -7,10 +7,12 @@ import sys
 from collections.abc import Callable, Sequence
 from pathlib import Path
 
+from bench.streams import lasting_streams
 from ris_core.errors import RisError
 
 REGRESSION, BAD_INPUT, INTERRUPTED = 1, 2, 130
 RANDOM_TILE = "random"
+Command = Callable[[argparse.Namespace], int]
 
 
 def main(arguments: Sequence[str] | None = None) -> int:
@@ -23,31 +25,60 @@ def main(arguments: Sequence[str] | None = None) -> int:
     # libgomp reads this when torch is imported. Its threads spin for milliseconds at each barrier by default: with one
     # busy neighbour on two cores, that made training three times as slow as one thread; this costs a sixth when alone.
     os.environ.setdefault("GOMP_SPINCOUNT", "1000")
-    if not sys.stderr.isatty():  # under tox or in a log: tqdm reads this when it is imported
+    if sys.stderr is None or not sys.stderr.isatty():  # under tox or in a log: tqdm reads this when it is imported
         os.environ.setdefault("TQDM_MININTERVAL", "10")
-    command: Callable[[argparse.Namespace], int] = options.command
-    try:
-        _treat_termination_as_interrupt()
-        return command(options)
-    except RisError as error:
-        print(error, file=sys.stderr)
-        return BAD_INPUT
-    except KeyboardInterrupt:
-        print("interrupted", file=sys.stderr)
-        return INTERRUPTED
-    except BrokenPipeError:  # `list | head`
-        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
-        return 0
+    command: Command = options.command
+    with lasting_streams():
+        try:
+            _treat_termination_as_interrupt()
+            return command(options)
+        except RisError as error:
+            print(error, file=sys.stderr)
+            return BAD_INPUT
+        except (MemoryError, OSError) as error:
+            if (lack := _lack(error)) is None:
+                raise
+            print(lack, file=sys.stderr)
+            return BAD_INPUT
+        except KeyboardInterrupt:
+            print("interrupted", file=sys.stderr)
+            return INTERRUPTED
 
 
 def _treat_termination_as_interrupt() -> None:
     def interrupt(number: int, frame: object) -> None:
         raise KeyboardInterrupt
 
-    try:
-        signal.signal(signal.SIGTERM, interrupt)
-    except ValueError:  # not the main thread: whoever started us handles signals
-        return
+    for number in (signal.SIGTERM, signal.SIGHUP):  # the second when its terminal is closed
+        if signal.getsignal(number) is signal.SIG_IGN:  # `nohup`
+            continue
+        try:
+            signal.signal(number, interrupt)
+        except ValueError:  # not the main thread: whoever started us handles signals
+            return
+
+
+def _lack(error: MemoryError | OSError) -> str | None:
+    """What the machine lacks, where an error says that and no more; None for any other error."""
+    from ris_core.artifacts import LACKS, disk_error
+
+    if isinstance(error, MemoryError):
+        return f"memory is too small ({error or 'nothing left'}). Close other programs, or ask for less at once."
+    return str(disk_error(Path(error.filename or "a file"), error)) if error.errno in LACKS else None
+
+
+def _of_runs(command: Command) -> Command:
+    """The command, which calls it bad input when the run folders that it is given do not hold what runs leave."""
+
+    def checked(options: argparse.Namespace) -> int:
+        from bench.results import refusing_damage
+
+        given = vars(options)
+        folders = [given[name] for name in ("base", "run") if name in given] or given["runs"]
+        with refusing_damage(*folders):
+            return command(options)
+
+    return checked
 
 
 # Commands import what they need when they run: torch alone takes seconds, and `--help` needs none of it.
@@ -66,6 +97,7 @@ def _run(options: argparse.Namespace) -> int:
         cache=options.cache,
         reports=options.reports,
         run_id=options.run_id,
+        cluster=options.cluster,
     )
     return run_suite(chosen) if options.repeat is None else repeat_suite(chosen, options.repeat)
 
@@ -79,9 +111,37 @@ def _train(options: argparse.Namespace) -> int:
         overrides=tuple(options.set),
         cache=options.cache,
         device=options.device,
+        cluster=options.cluster,
     )
     for path in make_checkpoints(chosen):
         print(path)
+    return 0
+
+
+def _plan(options: argparse.Namespace) -> int:
+    if options.against is not None:
+        return _compare_plan(options)
+    from bench.planning.forecast import forecast_suite
+    from bench.planning.page import forecast_page, write_forecast
+    from bench.suite_file import find_suite, read_suite
+
+    suite = read_suite(find_suite(options.suite), options.set)
+    found = forecast_suite(suite, options.cache, lambda what: print(f"measuring: {what}", file=sys.stderr, flush=True))
+    if options.csv is not None:
+        write_forecast(found, options.csv, options.workers)
+    print(forecast_page(suite, found, options.cache, options.workers))
+    return 0
+
+
+def _compare_plan(options: argparse.Namespace) -> int:
+    from bench.planning.against import compare_forecast, comparison_table, read_forecast, write_comparison
+    from bench.results import read_run
+
+    table = compare_forecast(read_forecast(Path(options.suite)), options.against)
+    if options.out is None:
+        print(comparison_table(table))
+    else:
+        print(write_comparison(table, read_run(options.against), options.out))
     return 0
 
 
@@ -207,6 +267,7 @@ def _parser() -> argparse.ArgumentParser:
     run.add_argument("--cache", type=Path, default=cache, metavar="DIR", help="artifacts (default: %(default)s)")
     run.add_argument("--reports", type=Path, default=Path("reports"), metavar="DIR", help="runs (default: %(default)s)")
     run.add_argument("--run-id", metavar="ID", help="name of the new run (default: date and time)")
+    run.add_argument("--cluster", metavar="WHO", help="who computes stages: local, local:N or tcp://host:port")
     run.add_argument("--repeat", type=int, metavar="N", help="A/A test: measure N runs and gate each by the one before")
     run.set_defaults(command=_run)
 
@@ -215,7 +276,17 @@ def _parser() -> argparse.ArgumentParser:
     train.add_argument("backbones", nargs="*", metavar="BACKBONE", help="which (default: all that have a recipe)")
     train.add_argument("--cache", type=Path, default=cache, metavar="DIR", help="artifacts (default: %(default)s)")
     train.add_argument("--device", default="auto", metavar="NAME", help="auto, cpu or cuda (default: %(default)s)")
+    train.add_argument("--cluster", metavar="WHO", help="who cuts the tiles: local, local:N or tcp://host:port")
     train.set_defaults(command=_train)
+
+    plan = commands.add_parser("plan", help="say what a run of a suite will cost, from a minute of measuring")
+    _add_suite(plan)
+    plan.add_argument("--cache", type=Path, default=cache, metavar="DIR", help="artifacts (default: %(default)s)")
+    plan.add_argument("--workers", type=_count, default=1, metavar="N", help="that share the stages (default: 1)")
+    plan.add_argument("--csv", type=Path, metavar="FILE", help="write the table")
+    plan.add_argument("--against", type=Path, metavar="RUN", help="SUITE is such a table: hold a run against it")
+    plan.add_argument("--out", type=Path, metavar="DIR", help="with --against: folder for the comparison")
+    plan.set_defaults(command=_plan)
 
     cells = commands.add_parser("list", help="print the ids of a suite's cells")
     _add_suite(cells)
@@ -223,21 +294,21 @@ def _parser() -> argparse.ArgumentParser:
 
     report = commands.add_parser("report", help="draw a run's tables, figures and page anew")
     report.add_argument("run", type=Path, metavar="RUN", help="folder of the run")
-    report.set_defaults(command=_report)
+    report.set_defaults(command=_of_runs(_report))
 
     figure = commands.add_parser("figure", help="draw one of the thesis' figures from a finished run, or all")
     _add_figure(figure)
-    figure.set_defaults(command=_figure)
+    figure.set_defaults(command=_of_runs(_figure))
 
     publish = commands.add_parser("publish", help="copy a run's report, without pictures and paths, to be kept by git")
     publish.add_argument("run", type=Path, metavar="RUN", help="folder of the run")
     publish.add_argument("target", type=Path, metavar="TARGET", help="folder to make, such as reports/reference/mine")
-    publish.set_defaults(command=_publish)
+    publish.set_defaults(command=_of_runs(_publish))
 
     export = commands.add_parser("export", help="write a run's judgments and answers as TREC files")
     export.add_argument("run", type=Path, metavar="RUN", help="folder of the run")
     export.add_argument("target", type=Path, metavar="TARGET", help="folder for judgments.qrels and *.run")
-    export.set_defaults(command=_export)
+    export.set_defaults(command=_of_runs(_export))
 
     score = commands.add_parser("score", help="score TREC run files of any system against a qrels file")
     score.add_argument("qrels", type=Path, metavar="QRELS", help="judgments")
@@ -251,7 +322,7 @@ def _parser() -> argparse.ArgumentParser:
     pool.add_argument("--out", type=Path, required=True, metavar="DIR", help="folder of judgments, sheets and tables")
     pool.add_argument("--judge", default="judge", metavar="NAME", help="who is asked (default: %(default)s)")
     pool.add_argument("--depth", type=int, metavar="N", help="answers pooled of each list (default: all that count)")
-    pool.set_defaults(command=_pool)
+    pool.set_defaults(command=_of_runs(_pool))
 
     truth = commands.add_parser("ground-truth", help="make the ground truth of a folder of images from its classes")
     truth.add_argument(
@@ -276,13 +347,13 @@ def _parser() -> argparse.ArgumentParser:
         metavar="METRIC=LOSS",
         help="gate, and let a metric lose so much, such as time=0.2",
     )
-    compare.set_defaults(command=_compare)
+    compare.set_defaults(command=_of_runs(_compare))
 
     rank = commands.add_parser("rank", help="rank engines over the data sets of runs from one machine")
     rank.add_argument("runs", type=Path, nargs="+", metavar="RUN", help="folder of a run")
     rank.add_argument("--out", type=Path, required=True, metavar="DIR", help="folder for table and figure")
     rank.add_argument("--recall", type=_fraction, default=0.9, metavar="R", help="least recall (default: %(default)s)")
-    rank.set_defaults(command=_rank)
+    rank.set_defaults(command=_of_runs(_rank))
 
     inspect = commands.add_parser("inspect", help="facts of a raster")
     inspect.add_argument("raster", type=Path, metavar="RASTER")
@@ -327,6 +398,12 @@ def _tile(text: str) -> int | str:
     if text != RANDOM_TILE and not text.isdecimal():
         raise argparse.ArgumentTypeError(f"{text} is neither the id of a tile nor {RANDOM_TILE!r}")
     return text if text == RANDOM_TILE else int(text)
+
+
+def _count(text: str) -> int:
+    if not text.isdecimal() or int(text) < 1:
+        raise argparse.ArgumentTypeError(f"{text!r} is no number from 1")
+    return int(text)
 
 
 def _numbers(text: str) -> tuple[int, ...]:

@@ -1,16 +1,16 @@
 """What the stages hand on inside the harness: the cut corpus, the queries asked of it, and one backbone's base."""
 
 import dataclasses
-from collections.abc import Mapping, Sequence
+import functools
+from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
 
 import numpy as np
 import pandas as pd
 
-from bench.scores.answers import check_answers
-from ris_core.engines import ENGINES
 from ris_core.errors import SearchError
-from ris_core.records import Features, Hits, Tiles
+from ris_core.exact_shards import nearest_rows
+from ris_core.records import PADDING_ID, Features, Hits, Tiles
 from ris_core.space import Space
 from ris_core.tiling.ground_truth import GroundTruth
 from ris_core.tiling.image_folder import ImageFolder
@@ -162,15 +162,25 @@ def draw_query_rows(n: int, count: int, seed: int) -> np.ndarray:
     return np.sort(np.random.default_rng(seed).choice(n, count, replace=False))
 
 
-def exact_neighbours(corrected: Features, asked: Asked, depth: int) -> Hits:
-    """(q, depth) nearest other tiles of each query by exact search, by distances recomputed in float64."""
-    exact = ENGINES["exact"]
-    engine = exact.build(corrected.values, exact.build_params(), 1)
-    most = min(len(corrected), depth + 1)
-    found, _ = engine.search(asked.corrected, most, exact.query_params(), 1)
-    hits = check_answers(found, corrected, asked.corrected, asked.rows, min(depth, most)).hits
-    order = np.argsort(hits.distances, axis=1, kind="stable")
-    return Hits(np.take_along_axis(hits.ids, order, 1), np.take_along_axis(hits.distances, order, 1))
+def exact_neighbours(
+    corrected: Features, asked: Asked, depth: int, nearest: Callable[[np.ndarray, int], np.ndarray] | None = None
+) -> Hits:
+    """(q, depth) nearest other tiles of each query by exact search: by distance in float64, equal ones by row.
+
+    Args:
+        corrected: The indexed tiles.
+        asked: The queries.
+        depth: Length of the lists; where there are fewer others, they are padded.
+        nearest: Who searches them: from queries and k to what `ris_core.exact_shards.nearest_rows` returns for this
+            base; None: this process.
+    """
+    nearest = nearest or functools.partial(nearest_rows, corrected.values)
+    found = nearest(asked.corrected, min(len(corrected), depth + 1))
+    order = np.argsort(found["row"] == asked.rows[:, None], axis=1, kind="stable")  # its own row goes last
+    found = np.take_along_axis(found, order, axis=1)[:, :depth]
+    is_other = found["row"] != asked.rows[:, None]
+    distances = np.where(is_other, found["distance"], np.inf).astype(np.float32)
+    return Hits(np.where(is_other, corrected.ids[found["row"]], PADDING_ID), distances)
 
 
 def without_pixels(tiles: Tiles, rows: np.ndarray) -> Tiles:

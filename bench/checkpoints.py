@@ -10,6 +10,7 @@ from bench.stages import Cache, prepare_checkpoint, prepare_tiles
 from bench.suite import BackboneEntry, Suite
 from bench.suite_file import find_suite, read_suite
 from bench.training import refuse_backbone
+from ris_core.cluster import open_cluster
 from ris_core.distributed import connected, find_ranks
 from ris_core.errors import SuiteError
 from ris_core.training_options import TrainOptions
@@ -25,6 +26,7 @@ class CheckpointOrder:
         overrides: ``--set`` arguments.
         cache: Folder of the artifacts.
         device: See `TrainOptions`.
+        cluster: Address of the cluster that cuts the tiles, see `ris_core.cluster.open_cluster`; None: no cluster.
     """
 
     suite: str
@@ -32,6 +34,7 @@ class CheckpointOrder:
     overrides: tuple[str, ...] = ()
     cache: Path = Path(".ris_cache")
     device: str = "auto"
+    cluster: str | None = None
 
 
 def make_checkpoints(order: CheckpointOrder) -> list[Path]:
@@ -47,7 +50,10 @@ def make_checkpoints(order: CheckpointOrder) -> list[Path]:
     entries = _chosen(suite, order.backbones)
     ranks = find_ranks()
     options = TrainOptions(device=order.device, ranks=ranks)
-    if faults := options.faults():
+    faults = options.faults()
+    if order.cluster is not None and ranks.size > 1:
+        faults.append("--cluster is for one process: cut the tiles by `bench run` with -k first, or leave it out.")
+    if faults:
         raise SuiteError("training: " + " ".join(faults))
 
     progress = Progress(sys.stdout)
@@ -57,7 +63,8 @@ def make_checkpoints(order: CheckpointOrder) -> list[Path]:
             progress.tell_stage(note)
 
     cache = Cache(order.cache, tell, progress=ranks.is_first)
-    cut = prepare_tiles(cache, suite.corpus)
+    with open_cluster(order.cluster) as cluster:
+        cut = prepare_tiles(dataclasses.replace(cache, cluster=cluster), suite.corpus)
     for entry in entries:
         refuse_backbone(entry, cut, options)
     with connected(ranks):

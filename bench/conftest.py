@@ -4,7 +4,7 @@
 ``python -m bench run`` starts the same with its own, shorter output.
 """
 
-import errno
+import contextlib
 import os
 from collections.abc import Generator, Sequence
 from pathlib import Path
@@ -21,9 +21,9 @@ from bench.run_folder import bare_result, finished_results, mark_ended, mark_sta
 from bench.scoring import Scorer
 from bench.session import Session
 from bench.suite_file import find_suite, read_suite
-from ris_core.artifacts import disk_error
+from ris_core.artifacts import LACKS, disk_error, written_whole
 from ris_core.engines import ENGINES
-from ris_core.errors import ArtifactError, CorpusError, RasterError, RisError, SuiteError
+from ris_core.errors import ArtifactError, ClusterError, CorpusError, RasterError, RisError, SuiteError
 from ris_core.rerank import RERANKERS
 
 SESSION = pytest.StashKey[Session]()
@@ -31,14 +31,13 @@ CELLS = pytest.StashKey[Sequence[Cell]]()
 PROGRESS = pytest.StashKey[Progress]()
 DONE = pytest.StashKey[bool]()
 FATAL = pytest.StashKey[RisError]()  # an error that no other cell would survive either
-_FULL = (errno.ENOSPC, errno.EDQUOT, errno.EROFS)
 _SEARCHING: dict[str, type[BuildCell | QueryCell | RerankCell | RegionCell]] = {  # by argument of a test
     "build_cell": BuildCell,
     "query_cell": QueryCell,
     "rerank_cell": RerankCell,
     "region_cell": RegionCell,
 }
-_FATAL_ERRORS = (ArtifactError, CorpusError, RasterError, SuiteError)
+FATAL_ERRORS = (ArtifactError, ClusterError, CorpusError, RasterError, SuiteError)
 
 
 def pytest_addoption(parser: pytest.Parser) -> None:
@@ -106,16 +105,16 @@ def pytest_collection_modifyitems(config: pytest.Config, items: list[pytest.Item
     """
     cells: Sequence[Cell] = config.stash.get(CELLS, ())
     places = {cell.id: place for place, cell in enumerate(cells)}
-    ours = [item for item in items if _cell_of(item) is not None]
-    others = [item for item in items if _cell_of(item) is None]
-    ours.sort(key=lambda item: (_process_of(item), places[_cell_of(item).id]))  # type: ignore[union-attr]
+    ours = [item for item in items if cell_of(item) is not None]
+    others = [item for item in items if cell_of(item) is None]
+    ours.sort(key=lambda item: (_process_of(item), places[cell_of(item).id]))  # type: ignore[union-attr]
     for item in ours:
         item.add_marker(pytest.mark.timeout(0))
         item.add_marker(pytest.mark.filterwarnings("default"))
     session = config.stash.get(SESSION, None)
     done = finished_results(session.folder) if session is not None and session.folder != Path() else {}
     for item in ours:
-        before = done.get(_cell_of(item).id)  # type: ignore[union-attr]
+        before = done.get(cell_of(item).id)  # type: ignore[union-attr]
         item.stash[DONE] = before is not None and (before.slow_build or before.processes >= _process_of(item))
     left = [item for item in ours if not is_done(item)]
     if len(left) < len(ours):
@@ -130,7 +129,8 @@ def is_done(item: pytest.Item) -> bool:
     return item.stash.get(DONE, False)
 
 
-def _cell_of(item: pytest.Item) -> Cell | None:
+def cell_of(item: pytest.Item) -> Cell | None:
+    """The cell that an item measures; None for an item of somebody else's."""
     parameters: dict[str, Any] = getattr(getattr(item, "callspec", None), "params", {})
     cells = (parameters.get(name) for name in (*_SEARCHING, "pace_cell"))
     return next((cell for cell in cells if isinstance(cell, Cell)), None)  # pytest's own mark where a kind has none
@@ -167,7 +167,7 @@ def scorer(session: Session, request: pytest.FixtureRequest) -> Scorer:
 @pytest.hookimpl(tryfirst=True)
 def pytest_runtest_setup(item: pytest.Item) -> None:
     """Skip, before anything is made for it, a cell whose engine cannot run here or that needs no more processes."""
-    cell, session = _cell_of(item), open_session(item.config)
+    cell, session = cell_of(item), open_session(item.config)
     if cell is None or session is None:
         return
     path = result_path(session.folder, cell.id)
@@ -194,7 +194,7 @@ def _unavailable(cell: Cell) -> str | None:
 @pytest.hookimpl(wrapper=True, tryfirst=True)
 def pytest_runtest_call(item: pytest.Item) -> Generator[None, object, object]:
     """Leave a mark while a cell runs, which stays if the process dies in it."""
-    cell, session = _cell_of(item), item.config.stash.get(SESSION, None)
+    cell, session = cell_of(item), item.config.stash.get(SESSION, None)
     if cell is None or session is None:
         return (yield)
     mark_started(session.folder, cell)
@@ -210,22 +210,33 @@ def pytest_runtest_makereport(
 ) -> Generator[None, pytest.TestReport, pytest.TestReport]:
     """Give a failed cell its row, say how each cell went, and stop where no other cell could go better."""
     report = yield
-    cell, session = _cell_of(item), item.config.stash.get(SESSION, None)
+    cell, session = cell_of(item), item.config.stash.get(SESSION, None)
     if cell is None or session is None or report.when == "teardown" or is_done(item):
         return report
     error = call.excinfo.value if call.excinfo is not None else None
-    if isinstance(error, OSError) and error.errno in _FULL:
-        error = disk_error(session.folder, error)
-    if isinstance(error, _FATAL_ERRORS):
-        item.config.stash[FATAL] = error
-        item.session.shouldstop = str(error)
-        return report
-    if report.failed and error is not None:
-        session.keep_failure(cell, _reason(error))
-        _write_traceback(session.folder, cell, report)
-    if report.when == "call" or not report.passed:
-        item.config.stash[PROGRESS].tell_cell(cell, read_result(result_path(session.folder, cell.id)))
+    try:
+        raise_fatal(session, error)
+        if report.failed and error is not None:
+            session.keep_failure(cell, _reason(error))
+            _write_traceback(session.folder, cell, report)
+        if report.when == "call" and report.passed:
+            _forget_failure(session.folder, cell)
+        if report.when == "call" or not report.passed:
+            item.config.stash[PROGRESS].tell_cell(cell, read_result(result_path(session.folder, cell.id)))
+    except FATAL_ERRORS as fatal:
+        item.config.stash[FATAL] = fatal
+        item.session.shouldstop = str(fatal)
     return report
+
+
+def raise_fatal(session: Session, error: BaseException | None) -> None:
+    """Raise what no other cell would survive either: a full disk, say, or an artifact that is gone."""
+    if isinstance(error, FATAL_ERRORS):
+        raise error
+    if isinstance(error, OSError) and error.errno in LACKS:
+        raise disk_error(session.folder, error) from error
+    if error is not None:
+        session.refuse_losses()
 
 
 def _reason(error: BaseException) -> str:
@@ -234,9 +245,20 @@ def _reason(error: BaseException) -> str:
 
 def _write_traceback(folder: Path, cell: Cell, report: pytest.TestReport) -> None:
     """Leave the traceback of what is no user's error for whoever looks for the cause."""
-    path = folder / "failures" / f"{cell_slug(cell.id)}.txt"
-    path.parent.mkdir(exist_ok=True)
-    path.write_text(report.longreprtext, encoding="utf-8")
+    with written_whole(_traceback_path(folder, cell)) as unfinished:
+        unfinished.write_text(report.longreprtext, encoding="utf-8")
+
+
+def _forget_failure(folder: Path, cell: Cell) -> None:
+    """Remove the traceback of an earlier attempt at a cell that is measured now."""
+    path = _traceback_path(folder, cell)
+    path.unlink(missing_ok=True)
+    with contextlib.suppress(OSError):  # those of other cells are there still, or there never was one
+        path.parent.rmdir()
+
+
+def _traceback_path(folder: Path, cell: Cell) -> Path:
+    return folder / "failures" / f"{cell_slug(cell.id)}.txt"
 
 
 def pytest_benchmark_generate_machine_info(config: pytest.Config) -> dict[str, Any] | None:

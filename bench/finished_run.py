@@ -20,7 +20,7 @@ from bench.tables.precision_table import first_of_searchers, setting_of
 from bench.tables.run_tables import JUDGMENTS
 from bench.toml_record import read_record
 from ris_core.backbone import RANDOM, BackboneSpec
-from ris_core.errors import ArtifactError, SuiteError
+from ris_core.errors import UNREADABLE, ArtifactError, SuiteError
 from ris_core.records import Tiles
 
 _NAMED_IDS = 3
@@ -243,7 +243,7 @@ class FinishedRun:
         path = self.folder / "indexed_ids.npy"
         try:
             return int(np.random.default_rng(seed).choice(np.load(path, allow_pickle=False)))
-        except (OSError, ValueError) as error:
+        except UNREADABLE as error:
             raise ArtifactError(f"{path}: cannot be read ({error}). {self._command(resumed=True)} makes it.") from error
 
     def places(self, ids: Sequence[int]) -> np.ndarray:

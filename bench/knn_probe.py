@@ -20,7 +20,7 @@ from ris_core.knn import knn_predict
 from ris_core.records import Tiles
 
 VOTERS = {"knn_10": 10, "knn_20": 20}  # k of each column; the paper's best of its k = 10, 20, 100, 200
-_MOST_TILES = 2_000  # that vote, and that are asked
+MOST_TILES = 2_000  # that vote, and that are asked
 _BLOCK_TILES = 512  # whose pixels are in memory at once
 _SEED = 0
 
@@ -73,7 +73,7 @@ def split_for_knn(cut: Cut) -> KnnSplit | None:
         voting, asked = np.array_split(asked, 2)
     if not len(voting) or not len(asked):
         return None
-    memory, queries = np.sort(voting[:_MOST_TILES]), np.sort(asked[:_MOST_TILES])
+    memory, queries = np.sort(voting[:MOST_TILES]), np.sort(asked[:MOST_TILES])
     names, codes = np.unique(labels[np.concatenate([memory, queries])], return_inverse=True)
     return KnnSplit(memory, queries, cut.tiles.ids[queries], names, codes[: len(memory)], codes[len(memory) :])
 

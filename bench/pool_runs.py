@@ -34,8 +34,8 @@ from bench.tables.hand_table import hand_averages, hand_table
 from bench.tables.precision_table import first_of_searchers
 from bench.tables.run_tables import TABLES
 from bench.tables.table import write_table
-from ris_core.artifacts import write_json
-from ris_core.errors import ArtifactError, ComparabilityError
+from ris_core.artifacts import drop_unfinished, write_json
+from ris_core.errors import UNREADABLE, ArtifactError, ComparabilityError
 
 JUDGE = "judge"
 _ABOUT = "pool.json"
@@ -91,6 +91,7 @@ def pool_runs(options: PoolOptions) -> str:
     about = options.out / _ABOUT
     key = _shared_key(options.runs, about)
     searchers = [searcher for run, name in _named(options.runs) for searcher in _searchers(run, name)]
+    drop_unfinished(options.out)
     votes = read_votes(options.out)
     pool = pool_tiles(searchers, options.depth)
     tiles = next((tiles for run in options.runs if (tiles := open_tiles(read_run(run))) is not None), None)
@@ -136,10 +137,10 @@ def _shared_key(runs: Sequence[Path], about: Path) -> str:
     for run in runs:
         record = read_run(run)
         try:
-            searched = np.load(run / "indexed_ids.npy", allow_pickle=False)
-        except (OSError, ValueError) as error:
+            searched = np.load(run / "indexed_ids.npy", allow_pickle=False).astype(np.int64)
+        except UNREADABLE as error:
             raise ArtifactError(f"{run}: no list of its tiles to be read ({error}). Run it again.") from error
-        digest = hashlib.sha256(np.ascontiguousarray(searched, np.int64).tobytes()).hexdigest()[:16]
+        digest = hashlib.sha256(np.ascontiguousarray(searched).tobytes()).hexdigest()[:16]
         key = f"{record.corpus.get('tiles_key')}-{digest}"
         if seen and key not in seen:
             raise ComparabilityError(

@@ -11,6 +11,7 @@ from bench.measuring.other_load import is_noisy
 from bench.results import OK, SKIPPED, BuildResult, PaceResult, RegionResult, RerankResult, Result, StageNote
 from bench.scores.inference import median_time
 from bench.suite import LANDMARKS, SCENE, SINGLE, CorpusSpec, Suite
+from bench.timed_worker import ERR
 
 _UNITS = ((1e-6, 1e9, "ns"), (1e-3, 1e6, "us"), (1.0, 1e3, "ms"), (float("inf"), 1.0, "s"))
 
@@ -43,8 +44,9 @@ def stage_line(note: StageNote) -> str:
     if note.reused:
         parts.append(f"reused {Path(note.folder).name}")
     else:
-        rate = f" ({facts['tiles_per_s']:,.0f} tiles/s)" if "tiles_per_s" in facts else ""
-        parts.append(f"made in {note.wall_s:.1f} s{rate}")
+        rate = f" ({facts['tiles_per_s']:,.0f} tiles/s)" if facts.get("tiles_per_s") else ""
+        shared = f" by {facts['workers']} worker(s)" if "workers" in facts else ""
+        parts.append(f"made in {note.wall_s:.1f} s{shared}{rate}")
     return f"{what}: {', '.join(parts)}"
 
 
@@ -101,6 +103,14 @@ class Progress:
         """One line on stderr."""
         sys.stderr.write(f"{line}\n")
         sys.stderr.flush()
+
+    def relay(self, stream: str, line: str) -> None:
+        """A line that another process of the run wrote on its own stderr or stdout."""
+        if stream == ERR:
+            self.say(line)
+        elif self.out is not None:
+            self.out.write(f"{line}\n")
+            self.out.flush()
 
     def tell_cell(self, cell: Cell, result: Result) -> None:
         """One line on ``out``."""

@@ -10,12 +10,12 @@ from bench.report import write_report
 from bench.results import CELLS, HITS, RunRecord, read_run, write_run
 from bench.tables.provenance_table import without_path
 from bench.tables.run_tables import REGIONS
-from ris_core.artifacts import disk_error
+from ris_core.artifacts import disk_error, drop_unfinished, written_whole
 from ris_core.errors import ArtifactError
 
 # Large, or of use on the machine that measured alone.
 _LEFT_OUT = (CELLS, HITS, REGIONS, "failures", "indexed_ids.npy")
-_NEVER_COPIED = (".lock", "benchmark*.json")
+_NEVER_COPIED = (".*", "benchmark*.json")
 
 
 def publish_run(run_folder: Path, target: Path) -> Path:
@@ -36,17 +36,25 @@ def publish_run(run_folder: Path, target: Path) -> Path:
     if target.exists():
         raise ArtifactError(f"{target}: exists already. Remove it, or publish to another folder.")
     try:
-        shutil.copytree(run_folder, target, ignore=shutil.ignore_patterns(*_NEVER_COPIED))
-        named = dataclasses.replace(record, **_without_paths(record))
-        write_run(target, named)
-        page = write_report(target, pictures=False)
-        for name in _LEFT_OUT:
-            path = target / name
-            shutil.rmtree(path) if path.is_dir() else path.unlink(missing_ok=True)
-        stages = [{**stage, "folder": str(target / Path(stage["folder"]).name)} for stage in named.stages]
-        write_run(target, dataclasses.replace(named, stages=stages))
+        drop_unfinished(target.parent, f".*.{target.name}")
+        with written_whole(target) as unfinished:
+            page = _publish(run_folder, record, unfinished)
     except OSError as error:
         raise disk_error(target, error) from error
+    return target / page.name
+
+
+def _publish(run_folder: Path, record: RunRecord, target: Path) -> Path:
+    """The page of a copy that has neither pictures nor paths."""
+    shutil.copytree(run_folder, target, ignore=shutil.ignore_patterns(*_NEVER_COPIED))
+    named = dataclasses.replace(record, **_without_paths(record))
+    write_run(target, named)
+    page = write_report(target, pictures=False)
+    for name in _LEFT_OUT:
+        path = target / name
+        shutil.rmtree(path) if path.is_dir() else path.unlink(missing_ok=True)
+    stages = [{**stage, "folder": str(target / Path(stage["folder"]).name)} for stage in named.stages]
+    write_run(target, dataclasses.replace(named, stages=stages))
     return page
 
 

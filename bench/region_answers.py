@@ -9,7 +9,7 @@ from bench.finished_run import FinishedRun
 from bench.results import OK, RegionResult, read_results
 from bench.run_answers import Answers
 from bench.tables.precision_table import setting_of
-from ris_core.errors import ArtifactError, SuiteError
+from ris_core.errors import UNREADABLE, ArtifactError, SuiteError
 from ris_core.regions.params import WHOLE
 
 
@@ -54,7 +54,7 @@ class RegionAnswers:
             with np.load(path, allow_pickle=False) as file:
                 mine = file["query"] == number
                 boxes, ids, relevant = (file[name][mine] for name in ("boxes", "ids", "relevant"))
-        except (OSError, ValueError, KeyError) as error:
+        except UNREADABLE as error:
             raise ArtifactError(f"{path}: no answers to be read ({error}). Run the cell again.") from error
         part = merged.part([number], merged.ids.shape[1], True)
         return cls(part, boxes, ids, relevant, float(result.region_params["context"]))

@@ -5,21 +5,25 @@ Numbers stay raw (every round, every query): tables and figures are drawn from t
 Long because it is the schema of those files: every number is explained once, here.
 """
 
+import contextlib
 import dataclasses
 import json
 import os
 import re
-from collections.abc import Mapping
+import traceback
+from collections.abc import Iterator, Mapping
 from hashlib import sha256
-from pathlib import Path
+from pathlib import Path, PurePosixPath
 from typing import Any, ClassVar, Self
 
+from bench.json_types import fits, wrong_fields
 from ris_core.artifacts import write_json
-from ris_core.errors import ArtifactError
+from ris_core.errors import UNREADABLE, ArtifactError
 
 OK, FAILED, SKIPPED = "ok", "failed", "skipped"
 STATUSES = (OK, FAILED, SKIPPED)
 CELLS, HITS, RUN = "cells", "hits", "run.json"
+_PLAIN_NAME = re.compile(r"[A-Za-z0-9_][A-Za-z0-9_.=-]*")  # of a backbone: files are named after it
 _LONGEST_NAME = 180  # characters; file systems allow 255, and a temporary name is longer than the final one
 
 
@@ -37,10 +41,12 @@ class _JsonRecord:
         """The record of such an object.
 
         Raises:
-            ArtifactError: If a field is missing or unknown.
+            ArtifactError: If a field is missing, unknown or of another type.
         """
         names = {field.name for field in dataclasses.fields(cls)}  # type: ignore[arg-type]
         given = {key: value for key, value in content.items() if key != "record"}
+        if wrong := wrong_fields(cls, given):
+            raise ArtifactError(f"{where}: {', '.join(wrong)} hold other values than a run writes. Run again.")
         if given.keys() - names:
             unknown = ", ".join(sorted(given.keys() - names))
             raise ArtifactError(f"{where}: unknown field {unknown}. It was written by another version: run again.")
@@ -484,6 +490,7 @@ class RunRecord(_JsonRecord):
         overhead: For each mode and number of threads, such as ``"single-1t"``, the seconds that asking an engine that
             does nothing takes: one list a process, as in ``QueryResult.times_s``.
         hygiene: What was found out about the data, as `bench.hygiene` says it.
+        cluster: Where stages were computed, as `bench.crew.Crew.facts` says it; empty where by the run's own process.
     """
 
     RECORD: ClassVar[str] = "run"
@@ -506,6 +513,7 @@ class RunRecord(_JsonRecord):
     peak_bytes: int = 0
     overhead: dict[str, list[list[float]]] = dataclasses.field(default_factory=dict)
     hygiene: list[dict[str, Any]] = dataclasses.field(default_factory=list)
+    cluster: dict[str, Any] = dataclasses.field(default_factory=dict)
 
     @property
     def stage_notes(self) -> list[StageNote]:
@@ -551,9 +559,19 @@ def read_result(path: Path) -> Result:
         record.RECORD: record for record in (BuildResult, QueryResult, PaceResult, RerankResult, RegionResult)
     }
     record = content.get("record")
-    if record not in classes:
+    if not isinstance(record, str) or record not in classes:
         raise ArtifactError(f"{path}: record {record!r} is no kind of cell. Delete it and run again.")
-    return classes[record].from_json(content, str(path))
+    result = classes[record].from_json(content, str(path))
+    for name in ("hits_file", "crops_file"):
+        if not _is_below(getattr(result, name, "")):
+            raise ArtifactError(f"{path}: its {name} leads out of the run's folder. Be wary of where it came from.")
+    return result
+
+
+def _is_below(name: str) -> bool:
+    """Whether a path, relative to a folder, stays in it."""
+    path = PurePosixPath(name)
+    return not path.is_absolute() and ".." not in path.parts and "\0" not in name
 
 
 def read_results(run_folder: Path) -> list[Result]:
@@ -561,6 +579,26 @@ def read_results(run_folder: Path) -> list[Result]:
     results = [read_result(path) for path in sorted((run_folder / CELLS).glob("*.json"))]
     places = {cell: place for place, cell in enumerate(read_run(run_folder).cells)}
     return sorted(results, key=lambda result: places.get(result.cell, len(places)))
+
+
+@contextlib.contextmanager
+def refusing_damage(*folders: Path) -> Iterator[None]:
+    """Whatever the content of run folders makes the program stumble over becomes an `ArtifactError`.
+
+    Records are checked by their types when they are read, but what they say must also fit together, over hundreds of
+    places: a backbone that no stage knows, a list that is shorter than another.
+    """
+    try:
+        yield
+    except BrokenPipeError:  # of what is printed
+        raise
+    except UNREADABLE as error:
+        place = traceback.extract_tb(error.__traceback__)[-1]
+        raise ArtifactError(
+            f"{', '.join(map(str, folders))}: not what a run of this version leaves: {type(error).__name__}: {error} "
+            f"({Path(place.filename).name}, line {place.lineno}). Copy the folder again, or run again; if nobody "
+            "changed it, this is a fault of the program."
+        ) from error
 
 
 def write_run(run_folder: Path, record: RunRecord) -> None:
@@ -577,10 +615,24 @@ def read_run(run_folder: Path) -> RunRecord:
     Raises:
         ArtifactError: If the folder is not a run.
     """
-    record = RunRecord.from_json(_read_json(run_folder / RUN), str(run_folder / RUN))
+    path = run_folder / RUN
+    record = RunRecord.from_json(_read_json(path), str(path))
     here = run_folder.resolve()
+    faulty = [stage for stage in record.stages if not isinstance(stage.get("folder"), str)]
+    names = [backbone.get("name") for backbone in _backbones(record, path)]
+    odd = [name for name in names if not isinstance(name, str) or not _PLAIN_NAME.fullmatch(name)]
+    if faulty or odd:
+        what = f"stage {faulty[0]!r:.60} has no folder" if faulty else f"backbone {odd[0]!r:.60} has no plain name"
+        raise ArtifactError(f"{path}: its {what}. It is damaged: copy it again, or run again.")
     stages = [{**stage, "folder": os.path.normpath(here / stage["folder"])} for stage in record.stages]
     return dataclasses.replace(record, stages=stages)
+
+
+def _backbones(record: RunRecord, path: Path) -> list[dict[str, Any]]:
+    found = record.suite.get("backbones", [])
+    if not fits(found, list[dict[str, Any]]):
+        raise ArtifactError(f"{path}: its suite's backbones are no list of records. It is damaged: copy it again.")
+    return list(found)
 
 
 def _read_json(path: Path) -> dict[str, Any]:
@@ -588,7 +640,7 @@ def _read_json(path: Path) -> dict[str, Any]:
         content = json.loads(path.read_text(encoding="utf-8"))
     except FileNotFoundError as error:
         raise ArtifactError(f"{path}: not found. Name the folder of a run, such as reports/demo/<run_id>.") from error
-    except (OSError, ValueError) as error:
+    except (OSError, ValueError, RecursionError) as error:
         raise ArtifactError(f"{path}: not readable ({error}). Delete it and run again with --resume.") from error
     if not isinstance(content, dict):
         raise ArtifactError(f"{path}: not a JSON object. Delete it and run again with --resume.")

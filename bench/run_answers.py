@@ -12,7 +12,7 @@ from bench.finished_run import FinishedRun, Setting
 from bench.scores.answers import check_answers
 from bench.tables.names import EXACT
 from ris_core.engines import ENGINES
-from ris_core.errors import ArtifactError, SearchError
+from ris_core.errors import UNREADABLE, ArtifactError, SearchError
 from ris_core.records import PADDING_ID, Features, Hits
 from ris_core.space import Space
 
@@ -65,7 +65,7 @@ class Answers:
                     file["distances"].astype(np.float32),
                     np.ones(len(file["query_ids"]), bool),
                 )
-        except (OSError, ValueError, KeyError) as error:
+        except UNREADABLE as error:
             raise ArtifactError(f"{path}: no answers to be read ({error}). Run the cell again.") from error
 
     def __len__(self) -> int:

@@ -1,9 +1,11 @@
 """Run folders: ``reports/<suite>/<run id>/``, made anew or found again to go on with."""
 
+import contextlib
 import dataclasses
 import datetime
 import importlib.metadata
-from collections.abc import Sequence
+import re
+from collections.abc import Iterator, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -27,9 +29,12 @@ from bench.results import (
     write_run,
 )
 from bench.suite import Suite
+from ris_core.artifacts import exclusive
 from ris_core.errors import ArtifactError, ComparabilityError, SuiteError
 
 DIED = "the process died during this cell (killed, out of memory, or a crash of the engine)"
+LOCK = ".lock"  # held by whoever measures
+_FOLDER_NAME = re.compile(r"(?!\.)[\w .=+()@-]{1,100}")
 _STARTED = ".started"
 
 
@@ -52,13 +57,38 @@ def new_run(suite: Suite, cells: Sequence[Cell], reports: Path, run_id: str | No
         SuiteError: If a run of that name is there already.
         ArtifactError: If the disk cannot take it.
     """
-    name = run_id or datetime.datetime.now().strftime("%Y%m%d-%H%M%S")
-    folder = reports / suite.name / name
-    if (folder / RUN).exists():
-        raise SuiteError(
-            f"{folder}: a run of that name is there. Choose another --run-id, or go on with --resume {name}."
-        )
-    record = RunRecord(
+    by_time = datetime.datetime.now().strftime("%Y%m%d-%H%M%S")
+    for what, part in (("the suite's name", suite.name), ("--run-id", run_id or by_time)):
+        if not _FOLDER_NAME.fullmatch(part):
+            raise SuiteError(
+                f"{what} is {part!r:.80}; a folder is named after it: letters, digits, blanks and _ . = + @ ( ) - are "
+                "allowed, and it must not begin with a dot. Choose another one."
+            )
+    for name in [run_id] if run_id else [by_time, *(f"{by_time}-{number}" for number in range(2, 100))]:
+        folder = reports / suite.name / name
+        if not (folder / RUN).exists():
+            with _claimed(folder) as is_new:
+                if is_new:
+                    write_run(folder, _new_record(suite, cells, name, machine))
+                    return folder
+    raise SuiteError(f"{folder}: a run of that name is there. Choose another --run-id, or go on with --resume {name}.")
+
+
+@contextlib.contextmanager
+def _claimed(folder: Path) -> Iterator[bool]:
+    """Whether a folder, made now, is free for a new run; nobody else is told so meanwhile."""
+    try:
+        (folder / CELLS).mkdir(parents=True, exist_ok=True)
+    except OSError as error:
+        raise ArtifactError(
+            f"{folder}: cannot be made ({error.strerror}). Choose another place with --reports."
+        ) from error
+    with exclusive(folder / LOCK, f"beginning {folder}"):
+        yield not (folder / RUN).exists()
+
+
+def _new_record(suite: Suite, cells: Sequence[Cell], name: str, machine: dict[str, Any]) -> RunRecord:
+    return RunRecord(
         run_id=name,
         suite_name=suite.name,
         suite_file=str(suite.path),
@@ -71,14 +101,6 @@ def new_run(suite: Suite, cells: Sequence[Cell], reports: Path, run_id: str | No
         started=now(),
         measuring=_measuring(suite),
     )
-    try:
-        (folder / CELLS).mkdir(parents=True, exist_ok=True)
-    except OSError as error:
-        raise ArtifactError(
-            f"{folder}: cannot be made ({error.strerror}). Choose another place with --reports."
-        ) from error
-    write_run(folder, record)
-    return folder
 
 
 def find_run(suite: Suite, reports: Path, run_id: str | None, machine: dict[str, Any]) -> Path | None:

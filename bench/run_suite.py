@@ -15,17 +15,22 @@ import pytest
 
 from bench import bench_cells, conftest
 from bench.cells import Cell, expand_cells
+from bench.crew import Crew, open_crew
 from bench.machine import fingerprint, is_busy
+from bench.measuring.remote import death_words
 from bench.progress import Progress, plan_lines
 from bench.report import write_report
-from bench.results import CELLS, FAILED, read_results
-from bench.run_folder import DIED, died_cells, find_run, new_run
+from bench.results import CELLS, FAILED, read_results, read_run
+from bench.run_folder import DIED, LOCK, died_cells, find_run, new_run, update_run
 from bench.session import Session
 from bench.suite import Suite
 from bench.suite_file import find_suite, read_suite
 from bench.tables.run_tables import TABLES
-from ris_core.artifacts import disk_error, exclusive
-from ris_core.errors import RisError, SuiteError
+from bench.timed_worker import TimedWorker
+from ris_core.artifacts import disk_error, drop_unfinished, exclusive
+from ris_core.cluster import IN_PROCESS
+from ris_core.errors import ClusterError, RisError, SuiteError
+from ris_core.worker_demands import drop_dead_marks
 
 OK, CELL_FAILED, INTERRUPTED = 0, 1, 130
 LAST = ""  # --resume without a name
@@ -46,6 +51,7 @@ class RunOptions:
         cache: Folder of the artifacts.
         reports: Folder of the runs.
         run_id: Name of a new run; None for the time of day.
+        cluster: Address of the cluster that computes the stages, see `ris_core.cluster.open_cluster`; None: no cluster.
     """
 
     suite: str
@@ -56,14 +62,16 @@ class RunOptions:
     cache: Path = Path(".ris_cache")
     reports: Path = Path("reports")
     run_id: str | None = None
+    cluster: str | None = None
 
 
 class _Bridge:
     """Hands the run to the cells' conftest, and hears how pytest ended."""
 
-    def __init__(self, session: Session, progress: Progress) -> None:
+    def __init__(self, session: Session, progress: Progress, crew: Crew) -> None:
         self.session = session
         self.progress = progress
+        self.crew = crew
         self.fatal: RisError | None = None
         self.interrupted = False
         self.selected = False
@@ -85,6 +93,29 @@ class _Bridge:
         self.selected = self.selected or any(conftest.is_done(item) for item in items)
 
     @pytest.hookimpl(tryfirst=True)
+    def pytest_runtestloop(self, session: pytest.Session) -> bool | None:
+        """Have a crew make what the cells need; its processes end before cells run, unless one of them runs these."""
+        if self.crew.is_alone:
+            return None
+        try:
+            self._prepare([cell for item in session.items if (cell := conftest.cell_of(item)) is not None])
+        except conftest.FATAL_ERRORS as error:
+            session.config.stash[conftest.FATAL] = error
+            raise session.Interrupted(str(error)) from error
+        if self.crew.timed is not None:
+            return True
+        self.crew.dismiss()
+        self.session.cluster = IN_PROCESS
+        return None
+
+    def _prepare(self, cells: list[Cell]) -> None:
+        try:
+            self.session.prepare_ahead(cells)
+        except OSError as error:
+            conftest.raise_fatal(self.session, error)
+            raise
+
+    @pytest.hookimpl(tryfirst=True)
     def pytest_sessionfinish(self, session: pytest.Session) -> None:
         self.fatal = session.config.stash.get(conftest.FATAL, None)
 
@@ -100,25 +131,69 @@ def run_suite(options: RunOptions) -> int:
     """
     suite = read_suite(find_suite(options.suite), options.overrides)
     cells = expand_cells(suite)
-    machine = fingerprint()
     progress = Progress(sys.stdout)
+    with open_crew(options.cluster, progress.say) as crew:
+        folder = _run_folder(options, suite, cells, progress, crew)
+        with exclusive(folder / LOCK, f"measuring {folder}"):
+            code = _measure(options, suite, cells, folder, progress, crew)
+        if crew.timed is not None and code != INTERRUPTED:
+            code = _measure_there(options, folder, progress, crew.timed)
+    if code == INTERRUPTED:
+        progress.say(f"interrupted; everything measured is kept. Go on with: {_resume_command(options, folder)}")
+        return code
+    progress.say(f"report: {make_report(folder)}")
+    return code
+
+
+def _run_folder(options: RunOptions, suite: Suite, cells: list[Cell], progress: Progress, crew: Crew) -> Path:
+    """Folder of the run that is to go on, or of a new one; its plan told."""
+    machine = fingerprint() if crew.timed is None else crew.timed.ask(fingerprint)
     folder = None
     if options.resume is not None:
         folder = find_run(suite, options.reports, options.resume or None, machine)
         progress.say(f"going on with {folder}" if folder else f"no run of {suite.name} to go on with: a new one starts")
     if folder is None:
         folder = new_run(suite, cells, options.reports, options.run_id, machine)
-    for line in plan_lines(suite, cells, options.cache, folder):
+    if not crew.is_alone:
+        update_run(folder, cluster=crew.facts())
+    for line in [*plan_lines(suite, cells, options.cache, folder), *crew.plan_lines()]:
         progress.say(line)
     if is_busy(machine):
         progress.say("  note       this machine is busy with other work: times will be too long")
-    with exclusive(folder / ".lock"):
-        code = _measure(options, suite, cells, folder, progress)
-    if code == INTERRUPTED:
-        progress.say(f"interrupted; everything measured is kept. Go on with: {_resume_command(options, folder)}")
+    return folder
+
+
+def measure_rest(options: RunOptions) -> int:
+    """Measure what is left of a begun run's cells on this machine, with neither plan nor report; see `run_suite`.
+
+    Raises:
+        RisError: As `run_suite`; if there is no such run, or it was begun on another machine.
+    """
+    suite = read_suite(find_suite(options.suite), options.overrides)
+    machine = fingerprint()
+    folder = find_run(suite, options.reports, options.resume, machine)
+    assert folder is not None
+    if not any((folder / CELLS).glob("*.json")):
+        update_run(folder, machine=machine)  # as the process sees it that measures
+    with exclusive(folder / LOCK, f"measuring {folder}"):
+        return _measure(options, suite, expand_cells(suite), folder, Progress(sys.stdout), Crew())
+
+
+def _measure_there(options: RunOptions, folder: Path, progress: Progress, worker: TimedWorker) -> int:
+    """`measure_rest` by a worker of the cluster; its lines are told here."""
+    update_run(folder, status="interrupted")  # until it says more
+    order = {**dataclasses.asdict(options), "cache": str(options.cache), "reports": str(options.reports)}
+    order |= {"resume": folder.name, "cluster": None}
+    code = INTERRUPTED
+    with contextlib.suppress(KeyboardInterrupt):
+        code = worker.measure(order, progress.relay)
+    if code in (OK, CELL_FAILED, INTERRUPTED):
         return code
-    progress.say(f"report: {make_report(folder)}")
-    return code
+    how = "; its message stands above" if code > 0 else f" of {death_words(code)}"
+    raise ClusterError(
+        f"worker {worker.name}: the process that measured there ended{how}. Everything measured is kept; go on with: "
+        f"{_resume_command(options, folder)}"
+    )
 
 
 def _resume_command(options: RunOptions, folder: Path) -> str:
@@ -128,6 +203,7 @@ def _resume_command(options: RunOptions, folder: Path) -> str:
     defaults = RunOptions(options.suite)
     words += ["--cache", str(options.cache)] if options.cache != defaults.cache else []
     words += ["--reports", str(options.reports)] if options.reports != defaults.reports else []
+    words += ["--cluster", options.cluster] if options.cluster is not None else []
     return shlex.join([*words, "--resume", folder.name])
 
 
@@ -139,18 +215,22 @@ def make_report(folder: Path) -> Path:
     Raises:
         ArtifactError: If the folder is not a run, or the disk cannot take it.
     """
-    if any((folder / CELLS).glob("*.json")):
-        for stale in (folder / TABLES).glob("*.csv"):
-            stale.unlink()
-    return write_report(folder)
+    read_run(folder)  # before a lock is left in what is no run
+    with exclusive(folder / f".report{LOCK}", f"drawing the report of {folder}"):
+        if any((folder / CELLS).glob("*.json")):
+            for stale in (folder / TABLES).glob("*.csv"):
+                stale.unlink()
+        return write_report(folder)
 
 
-def _measure(options: RunOptions, suite: Suite, cells: list[Cell], folder: Path, progress: Progress) -> int:
+def _measure(options: RunOptions, suite: Suite, cells: list[Cell], folder: Path, progress: Progress, crew: Crew) -> int:
     """The cells under pytest; its own output is swallowed unless it says what went wrong with pytest itself."""
-    session = Session(suite, cells, folder, options.cache, progress.tell_stage, progress=True)
+    drop_unfinished(folder)
+    drop_dead_marks(options.cache)
+    session = Session(suite, cells, folder, options.cache, progress.tell_stage, progress=True, cluster=crew.cluster)
     for cell in died_cells(folder, cells):
         session.keep_failure(cell, DIED)
-    bridge = _Bridge(session, progress)
+    bridge = _Bridge(session, progress, crew)
     swallowed = io.StringIO()
     with _pytest_alone(), contextlib.redirect_stdout(swallowed), warnings.catch_warnings():
         warnings.simplefilter("ignore")  # outside of cells; within them `_Bridge` hears each warning

@@ -4,7 +4,7 @@ import dataclasses
 import resource
 import shutil
 import sys
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from functools import cached_property
 from pathlib import Path
 from typing import Any
@@ -50,8 +50,9 @@ from bench.suite import SELF, Suite
 from bench.suite_faults import corpus_faults, feature_widths
 from bench.tables.run_tables import ANSWERS, JUDGMENTS, LOGS, QUERIES, REGIONS
 from bench.training import label_faults
-from ris_core.artifacts import disk_error, written_whole
-from ris_core.errors import CorpusError, SuiteError
+from ris_core.artifacts import read_manifest, written_whole
+from ris_core.cluster import IN_PROCESS, Cluster
+from ris_core.errors import ArtifactError, CheckpointError, CorpusError, RisError, SearchError, SuiteError
 from ris_core.records import Hits
 
 _MAXRSS_BYTES = 1 if sys.platform == "darwin" else 1024  # Linux counts kibibytes
@@ -68,6 +69,7 @@ class Session:
         cache_root: Folder of the artifacts.
         tell_stage: Told about each heavy stage.
         progress: Whether stages show progress bars.
+        cluster: Who computes what a stage can have done in pieces.
     """
 
     suite: Suite
@@ -76,12 +78,14 @@ class Session:
     cache_root: Path
     tell_stage: Callable[[StageNote], None]
     progress: bool = False
+    cluster: Cluster = IN_PROCESS
+    _unfit: dict[str, RisError] = dataclasses.field(default_factory=dict, init=False)
     _noted: set[tuple[str, str, str]] = dataclasses.field(default_factory=set, init=False)
 
-    @cached_property
+    @property
     def cache(self) -> Cache:
         """The cache, whose notes go to ``run.json`` and to people."""
-        return Cache(self.cache_root, self._note, self.progress)
+        return Cache(self.cache_root, self._note, self.progress, self.cluster)
 
     @cached_property
     def measurer(self) -> Measurer:
@@ -100,14 +104,23 @@ class Session:
             self._copy(Path(note.folder) / KNN, ANSWERS, note.backbone)
         self.tell_stage(note)
 
+    def refuse_losses(self) -> None:
+        """Refuse to go on without an artifact that the cache has lost since it was made or found.
+
+        Raises:
+            ArtifactError: If there is such a one, or ``run.json`` cannot be read.
+        """
+        lost = [note.folder for note in read_run(self.folder).stage_notes if not Path(note.folder).is_dir()]
+        if lost:
+            raise ArtifactError(
+                f"{lost[0]}: is gone from the cache. Put it back, or run again with --resume, which makes it again; "
+                "what was measured is kept."
+            )
+
     def _copy(self, source: Path, kind: str, backbone: str) -> None:
         """Keep a file of an artifact with the run, whose tables then need no cache."""
-        target = self.folder / kind / f"{backbone}{source.suffix}"
-        try:
-            target.parent.mkdir(exist_ok=True)
-            shutil.copyfile(source, target)
-        except OSError as error:
-            raise disk_error(target, error) from error
+        with written_whole(self.folder / kind / f"{backbone}{source.suffix}") as unfinished:
+            shutil.copyfile(source, unfinished)
 
     @cached_property
     def cut(self) -> Cut:
@@ -117,6 +130,7 @@ class Session:
             SuiteError: With all such faults.
         """
         cut = prepare_tiles(self.cache, self.suite.corpus)
+        self._refuse_other_tiles(cut)
         indexed, trained = len(cut.base_rows), len(cut.train_rows)
         asked = len(cut.asked_rows) or None
         faults = corpus_faults(self.suite, indexed, trained, feature_widths(self.suite, []), asked)
@@ -157,6 +171,19 @@ class Session:
             self._note_hygiene("", lambda: self._examine_tiles(cut))
         return cut
 
+    def _refuse_other_tiles(self, cut: Cut) -> None:
+        """Refuse to go on with a run that has measured other tiles than the corpus gives now.
+
+        Raises:
+            CorpusError: If so.
+        """
+        before = read_run(self.folder).corpus.get("tiles_key", cut.key)
+        if before != cut.key:
+            raise CorpusError(
+                f"{self.suite.corpus.source}: has changed since {self.folder} was begun, whose cells were measured on "
+                "other tiles. Put the old one back, or start a new run without --resume."
+            )
+
     def _check_exclusions(self, cut: Cut) -> None:
         """Refuse exclusions by place for a corpus whose tiles have none, before anything is trained."""
         tiles, queries = without_pixels(cut.tiles, cut.base_rows), self.suite.queries
@@ -175,8 +202,24 @@ class Session:
         self.cut  # noqa: B018 - judged with the tiles
         return self._judged
 
+    def prepare_ahead(self, cells: Sequence[Cell]) -> None:
+        """Make all that cells need before the first is measured; what is wrong with a backbone is told in its cells."""
+        searching = [cell for cell in cells if not isinstance(cell, PaceCell)]
+        if cells:
+            self.cut  # noqa: B018 - made now
+        for backbone in dict.fromkeys(cell.index.backbone for cell in searching):
+            try:
+                self.prepare(backbone)
+            except (CheckpointError, SearchError) as error:
+                self._unfit[backbone] = error
+        for cell in searching:
+            if isinstance(cell, RerankCell) and cell.index.backbone not in self._unfit:
+                self._local(cell)
+
     def prepare(self, backbone: str) -> Scorer:
         """The features of one backbone, trained first where the suite says so, and what is known of their queries."""
+        if backbone in self._unfit:
+            raise self._unfit[backbone]
         entry, suite = self.suite.backbone(backbone), self.suite
         cut = self.cut.of_size(entry.size)
         base = prepare_base(self.cache, entry, cut, suite.queries, suite.judge.knn_every)
@@ -198,7 +241,9 @@ class Session:
         """Put findings about the data into ``run.json``, once a run."""
         known = read_run(self.folder).hygiene
         if not any(finding["backbone"] == backbone for finding in known):
-            update_run(self.folder, hygiene=[*known, *examine()])
+            order = {name: place for place, name in enumerate(["", *(entry.name for entry in self.suite.backbones)])}
+            found = sorted([*known, *examine()], key=lambda finding: order[finding["backbone"]])
+            update_run(self.folder, hygiene=found)  # in the suite's order, whichever was made first
 
     def measure_build(self, cell: BuildCell, scorer: Scorer) -> BuildResult:
         """Measure a build cell in one more process and put its row on disk; what that process measured."""
@@ -258,7 +303,9 @@ class Session:
     def region_finder(self) -> RegionFinder:
         """Who finds the regions of the judged queries."""
         assert self.judgments is not None
-        source, spec, _ = locate_corpus(self.cache, self.suite.corpus)
+        source, spec, key = locate_corpus(self.cache, self.suite.corpus)
+        if key not in read_manifest(self.cut.folder)["parents"]:
+            raise CorpusError(f"{source}: has changed since its tiles were cut. Put the old one back, or run anew.")
         tiles, queries = self.cut.tiles, self.judgments.queries
         order = np.argsort(tiles.ids, kind="stable")
         rows = order[np.searchsorted(tiles.ids, queries["query_id"].to_numpy(np.int64), sorter=order)]

@@ -10,6 +10,7 @@ changes what it makes, so that no run reuses what older code left.
 """
 
 import dataclasses
+import functools
 import hashlib
 import json
 import math
@@ -52,9 +53,12 @@ from fixtures.scene import make_scene
 from fixtures.vectors import BASE_FILE, make_vectors
 from ris_core.artifacts import file_digest, make_once, read_manifest
 from ris_core.backbone import COLOUR, PRETRAINED, RANDOM, BackboneSpec, build_backbone
+from ris_core.cluster import IN_PROCESS, Cluster
 from ris_core.errors import CorpusError
+from ris_core.exact_shards import nearest_rows_by
 from ris_core.preprocess import WHOLE
 from ris_core.records import PADDING_ID, Features, Hits, Tiles
+from ris_core.shards import clear_shards
 from ris_core.space import Space
 from ris_core.tiles import corpus_fingerprint, cut_tiles
 from ris_core.tiling.ground_truth import read_ground_truth
@@ -88,11 +92,18 @@ class Cache:
         root: The cache folder.
         tell: Called with the note of every stage.
         progress: Whether the stages show progress bars on stderr.
+        cluster: Who computes what a stage can have done in pieces.
     """
 
     root: Path
     tell: Callable[[StageNote], None]
     progress: bool = False
+    cluster: Cluster = IN_PROCESS
+
+    @property
+    def shared(self) -> dict[str, int]:
+        """What a stage notes whose pieces workers computed: their number; nothing where this process did."""
+        return {} if self.cluster is IN_PROCESS else {"workers": self.cluster.workers}
 
     def make(
         self,
@@ -135,9 +146,9 @@ def prepare_tiles(cache: Cache, corpus: CorpusSpec) -> Cut:
 
     def make(folder: Path) -> Mapping[str, Any]:
         start = time.perf_counter()
-        tiles = cut_tiles(source, spec, folder, progress=cache.progress)
+        tiles = cut_tiles(source, spec, folder, progress=cache.progress, cluster=cache.cluster)
         seconds = time.perf_counter() - start
-        return {"n": len(tiles), "size_px": tiles.size_px, "tiles_per_s": len(tiles) / seconds}
+        return {"n": len(tiles), "size_px": tiles.size_px, "tiles_per_s": len(tiles) / seconds, **cache.shared}
 
     note = cache.make("tiles", "", parameters, [source_key], make)
     tiles = mark_queries(Tiles.open(Path(note.folder)), corpus)
@@ -267,13 +278,12 @@ def prepare_features(cache: Cache, entry: BackboneEntry, cut: Cut, knn_every: in
         )
         return Features.open(Path(note.folder)), note
     spec, weights_key = prepare_checkpoint(cache, entry, cut, knn_every)
-    source = cut.source if spec.preprocess == WHOLE else None
 
     def make(folder: Path) -> Mapping[str, Any]:
-        return extract_timed(cut.tiles, spec, folder, entry.extract, cache.progress, source)
+        return extract_timed(cut, spec, folder, entry.extract, cache.progress, cache.cluster)
 
     parameters = {**spec_parameters(entry.spec), "extract": dataclasses.asdict(entry.extract)}  # rates depend on it
-    if source is not None:
+    if spec.preprocess == WHOLE:
         parameters["boxes"] = hashlib.sha256(boxes_of(cut.tiles.table).tobytes()).hexdigest()
     note = cache.make("features", entry.name, parameters, [cut.key, weights_key], make)
     return Features.open(Path(note.folder)), note
@@ -294,7 +304,7 @@ def prepare_base(cache: Cache, entry: BackboneEntry, cut: Cut, queries: QuerySpe
         refuse_zeros(cut.vectors, made.notes["zero_vectors"])
     fitted, corrected, spaced = prepare_space(cache, entry.name, features, cut, entry.space, made.key)
     timed = _timed(cut, features, corrected, fitted, queries)
-    truth = prepare_truth(cache, entry.name, corrected, timed, queries, spaced.key)
+    truth = prepare_truth(cache, spaced, corrected, timed, queries)
     folders = Path(made.folder), Path(spaced.folder)
     return Base(entry.name, features, corrected, folders[0], cut.base_rows, folders[1], timed, truth)
 
@@ -346,18 +356,19 @@ def prepare_space(
     return Space.open(folder), Features.open(folder), note
 
 
-def prepare_truth(
-    cache: Cache, backbone: str, corrected: Features, timed: Asked, queries: QuerySpec, parent: str
-) -> Hits:
-    """Exact neighbours of the timed queries, their own tiles dropped, somewhat deeper than k."""
+def prepare_truth(cache: Cache, spaced: StageNote, corrected: Features, timed: Asked, queries: QuerySpec) -> Hits:
+    """Exact neighbours of the timed queries in the artifact of a space, their own tiles dropped, deeper than k."""
     n = len(corrected)
-    others = n - int((timed.rows >= 0).any())  # a tile is not its own neighbour
-    depth = min(others, queries.k + max(_SPARE_TRUTH, queries.k // 10))
+    depth = truth_depth(n, queries, has_own=bool((timed.rows >= 0).any()))
 
     def make(folder: Path) -> Mapping[str, Any]:
-        truth = exact_neighbours(corrected, timed, depth)
+        nearest = None
+        if cache.cluster is not IN_PROCESS:
+            nearest = functools.partial(nearest_rows_by, cache.cluster, Path(spaced.folder) / "features.npy", folder)
+        truth = exact_neighbours(corrected, timed, depth, nearest)
+        clear_shards(folder)  # also those of an attempt by other means
         truth.save(folder)
-        notes = {"q": len(timed), "depth": depth, "n": n}
+        notes = {"q": len(timed), "depth": depth, "n": n, **cache.shared}
         if timed.neighbours is None:
             return notes
         file_k = min(queries.k, timed.neighbours.shape[1])
@@ -367,8 +378,13 @@ def prepare_truth(
     parameters = {"count": queries.count, "k": queries.k, "seed": queries.seed, "rows": digest(timed.rows)}
     if timed.ids is not None and (timed.rows < 0).all():  # held-out tiles, which rows do not tell apart
         parameters["ids"] = digest(timed.ids)
-    note = cache.make("truth", backbone, parameters, [parent], make)
+    note = cache.make("truth", spaced.backbone, parameters, [spaced.key], make)
     return Hits.open(Path(note.folder))
+
+
+def truth_depth(n: int, queries: QuerySpec, *, has_own: bool) -> int:
+    """Neighbours that the truth keeps of each query among n vectors; one that is indexed is not its own neighbour."""
+    return min(n - has_own, queries.k + max(_SPARE_TRUTH, queries.k // 10))
 
 
 def digest(numbers: np.ndarray) -> str:

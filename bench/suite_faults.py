@@ -36,7 +36,7 @@ def joint_faults(suite: Suite, known: Sequence[str]) -> list[str]:
     widths = feature_widths(suite, found)
     corpus = f"{suite.path}: [corpus] "
     corpus_is_known = all(f.startswith(f"{corpus}has unknown key") for f in known if f.startswith(corpus))
-    most = _most_tiles(suite, found) if corpus_is_known else None
+    most = most_tiles(suite, found) if corpus_is_known else None
     if most is not None:
         held_out = _held_out_tiles(suite, found)
         distractors = 0 if suite.corpus.is_vectors else count_distractors(suite.corpus)  # they were listed for `most`
@@ -69,7 +69,7 @@ def feature_widths(suite: Suite, faults: list[str]) -> dict[str, int]:
         faults: An architecture that timm refuses, weights that do not fit and tiles that do not are appended here.
     """
     if suite.corpus.is_vectors:
-        vectors = _vectors(suite, faults)
+        vectors = vector_facts(suite, faults)
         return {} if vectors is None else {entry.name: vectors.d for entry in suite.backbones}
     widths = {}
     for entry in suite.backbones:
@@ -88,7 +88,7 @@ def feature_widths(suite: Suite, faults: list[str]) -> dict[str, int]:
 
 
 @dataclasses.dataclass(frozen=True)
-class _VectorFacts:
+class VectorFacts:
     """How many vectors there are, of how many dimensions, and how many queries are held out; None: none are."""
 
     n: int
@@ -96,29 +96,29 @@ class _VectorFacts:
     held_out: int | None
 
 
-def _vectors(suite: Suite, faults: list[str]) -> _VectorFacts | None:
+def vector_facts(suite: Suite, faults: list[str]) -> VectorFacts | None:
     """Facts of the suite's vectors; None where their file cannot be opened, or where its corpus is imagery."""
     if suite.corpus.source == SYNTHETIC:
         law = suite.corpus.synthetic
-        return _VectorFacts(law.n, law.d, law.queries)
+        return VectorFacts(law.n, law.d, law.queries)
     paths = [Path(suite.corpus.source), *filter(None, (suite.corpus.queries,))]
     if not suite.corpus.is_vectors or not all(path.exists() for path in paths):  # `CorpusSpec.faults` tells it
         return None
     try:
         vectors = suite.corpus.vectors()
-        return _VectorFacts(vectors.n, vectors.d, None if vectors.queries is None else len(vectors.queries))
+        return VectorFacts(vectors.n, vectors.d, None if vectors.queries is None else len(vectors.queries))
     except CorpusError as error:
         faults.append(f"{suite.path}: [corpus] {error}")
         return None
 
 
-def _most_tiles(suite: Suite, faults: list[str]) -> int | None:
+def most_tiles(suite: Suite, faults: list[str]) -> int | None:
     """The largest number of tiles that the corpus can give, from headers alone; None where it cannot be opened."""
     corpus = suite.corpus
     where = f"{suite.path}: [corpus]"
     spec = corpus.tile_spec()
     if corpus.is_vectors:
-        vectors = _vectors(suite, [])  # `feature_widths` told its faults
+        vectors = vector_facts(suite, [])  # `feature_widths` told its faults
         if vectors is None:
             return None
         cells = vectors.n
@@ -171,7 +171,7 @@ def corpus_faults(
     """
     where = str(suite.path)
     sizes = sorted(suite.corpus.sizes) or [indexed]
-    vectors = _vectors(suite, [])
+    vectors = vector_facts(suite, [])
     held_out = asked if vectors is None else vectors.held_out
     faults = []
     if suite.throughput is not None:

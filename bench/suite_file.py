@@ -101,9 +101,12 @@ def read_suite(path: Path, overrides: Sequence[str] = ()) -> Suite:
         except ValueError as error:
             faults.append(str(error))
     faults.extend(unknown_key(str(path), key, SECTIONS) for key in table if key not in SECTIONS)
-    suite = _SuiteReader(path, table, faults).read(text, tuple(overrides))
-    if suite is not None:
-        faults.extend(joint_faults(suite, faults))
+    try:
+        suite = _SuiteReader(path, table, faults).read(text, tuple(overrides))
+        if suite is not None:
+            faults.extend(joint_faults(suite, faults))
+    except OSError as error:  # of a path that it names: too long, or in a folder that may not be read
+        raise SuiteError(f"{path}: names a path that cannot be looked at ({error}). Correct it.") from error
     if faults or suite is None:
         raise SuiteError(_listed(path, faults))
     return suite

@@ -9,7 +9,7 @@ from bench.judging.trec import write_qrels, write_run
 from bench.results import OK, QueryResult, cell_slug, read_results, read_run
 from bench.tables.run_tables import JUDGMENTS
 from ris_core.artifacts import disk_error
-from ris_core.errors import ArtifactError
+from ris_core.errors import UNREADABLE, ArtifactError
 from ris_core.records import PADDING_ID, Hits
 
 
@@ -32,7 +32,10 @@ def export_run(run_folder: Path, target: Path) -> Path:
             f"{run_folder}: has no judged answers. Export a run of a judged corpus that was measured here."
         )
     judgments = Judgments.open(run_folder / JUDGMENTS)
-    indexed_ids = np.load(run_folder / "indexed_ids.npy", allow_pickle=False)
+    try:
+        indexed_ids = np.load(run_folder / "indexed_ids.npy", allow_pickle=False).astype(np.int64)
+    except UNREADABLE as error:
+        raise ArtifactError(f"{run_folder / 'indexed_ids.npy'}: cannot be read ({error}). Run again.") from error
     try:
         target.mkdir(parents=True, exist_ok=True)
     except OSError as error:
@@ -43,15 +46,23 @@ def export_run(run_folder: Path, target: Path) -> Path:
     depths = judgments.queries["depth"].to_numpy(np.int64)
     for result in read_results(run_folder):
         if isinstance(result, QueryResult) and result.status == OK and result.hits_file:
-            with np.load(run_folder / result.hits_file, allow_pickle=False) as answers:
-                query_ids = answers["query_ids"]
-                too_deep = np.arange(answers["ids"].shape[1]) >= depths[:, None]
-                ids = np.where(too_deep, PADDING_ID, answers["ids"])
-                distances = np.where(too_deep, np.inf, answers["distances"]).astype(np.float32)
+            query_ids, ids, distances = _answers(run_folder / result.hits_file, depths)
             for end, places in parts.items():
                 hits = Hits(ids[places], distances[places])
                 write_run(hits, query_ids[places], target / f"{cell_slug(result.cell)}{end}.run", result.cell)
     return target
+
+
+def _answers(path: Path, depths: np.ndarray) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
+    """Query ids (j,), tile ids and distances (j, k) of a cell's answers, padded behind each query's depth."""
+    try:
+        with np.load(path, allow_pickle=False) as answers:
+            too_deep = np.arange(answers["ids"].shape[1]) >= depths[:, None]
+            ids = np.where(too_deep, PADDING_ID, answers["ids"]).astype(np.int64)
+            distances = np.where(too_deep, np.inf, answers["distances"]).astype(np.float32)
+            return answers["query_ids"].astype(np.int64), ids, distances
+    except UNREADABLE as error:
+        raise ArtifactError(f"{path}: no answers to be read ({error}). Run the cell again.") from error
 
 
 def _parts(judgments: Judgments) -> dict[str, np.ndarray]:

@@ -12,7 +12,7 @@ from timm.layers import convert_sync_batchnorm
 from torch import Tensor, distributed, nn
 from torch.nn.parallel import DistributedDataParallel
 
-from ris_core.errors import SuiteError
+from ris_core.errors import ClusterError, SuiteError
 
 _PATIENCE = timedelta(hours=1)  # how long one process waits for another, which may write to a slow disk meanwhile
 
@@ -113,6 +113,7 @@ def connected(ranks: Ranks) -> Iterator[None]:
 
     Raises:
         SuiteError: If this machine has fewer GPUs than processes.
+        ClusterError: If another process is gone.
     """
     if ranks.size == 1:
         yield
@@ -125,5 +126,13 @@ def connected(ranks: Ranks) -> Iterator[None]:
             )
         torch.cuda.set_device(ranks.local_rank)
     distributed.init_process_group("cpu:gloo,cuda:nccl" if gpus else "gloo", timeout=_PATIENCE)
-    yield
+    try:
+        yield
+    except RuntimeError as error:
+        if not isinstance(error, distributed.DistError) and "gloo" not in str(error):
+            raise
+        raise ClusterError(
+            f"another process of this training is gone ({str(error).splitlines()[0][:200]}). Its own message tells "
+            "why; the same command goes on from the last state that was kept."
+        ) from error
     distributed.destroy_process_group()

@@ -1,5 +1,17 @@
 """Every error that a user can cause. The command line prints their message and exits with status 2."""
 
+import struct
+import tokenize
+import zipfile
+import zlib
+
+# What readers of arrays, tables and JSON were seen to raise on files of strangers, cut short or changed in any byte:
+# NumPy parses headers as Python's own syntax, and a header may claim more values than there is memory.
+UNREADABLE = (
+    *(OSError, EOFError, ValueError, TypeError, LookupError, AttributeError, ArithmeticError, RuntimeError),
+    *(MemoryError, SyntaxError, tokenize.TokenError, struct.error, zipfile.BadZipFile, zlib.error),
+)
+
 
 class RisError(Exception):
     """Base of all errors that name their own remedy: place, finding, what is allowed, what to do."""
@@ -31,3 +43,7 @@ class ArtifactError(RisError):
 
 class ComparabilityError(RisError):
     """Two results were measured in ways that forbid comparing them."""
+
+
+class ClusterError(RisError):
+    """A cluster cannot be reached, lost what it needs, or its workers are unfit for the work."""

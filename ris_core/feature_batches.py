@@ -162,14 +162,28 @@ def describing(backbone: Backbone, plan: ExtractPlan, size_px: int) -> Iterator[
     Raises:
         SuiteError: Where a batch exceeds the device's memory, also from within.
     """
+    with passing(backbone.spec.model, plan), ready(backbone, plan, size_px) as describe:
+        yield describe
+
+
+@contextlib.contextmanager
+def ready(backbone: Backbone, plan: ExtractPlan, size_px: int) -> Iterator[Describe]:
+    """The function of `describing`, to be called within `passing`, in whichever thread and as often as one likes."""
+    with evaluating(backbone, plan.device), class_token_only(backbone):
+        yield _BACKENDS[plan.backend](backbone, plan, size_px)
+
+
+@contextlib.contextmanager
+def passing(model: str, plan: ExtractPlan) -> Iterator[None]:
+    """Within it batches pass the network of that name, without gradients, and memory that is too small is told."""
     try:
-        with evaluating(backbone, plan.device), class_token_only(backbone), torch.inference_mode():
-            yield _BACKENDS[plan.backend](backbone, plan, size_px)
+        with torch.inference_mode():
+            yield
     except (RuntimeError, MemoryError) as error:
         if not is_out_of_memory(error):
             raise
         raise SuiteError(
-            f"batch = {plan.batch} exceeds the memory of {plan.device} for {backbone.spec.model}. Choose half of it."
+            f"batch = {plan.batch} exceeds the memory of {plan.device} for {model}. Choose half of it."
         ) from error
 
 

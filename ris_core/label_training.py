@@ -254,7 +254,8 @@ class _Loop:
             CheckpointError: If it, or a weight, is no finite number.
         """
         state = self.state
-        norms = torch._foreach_norm([p.detach() for p in state.backbone.parameters()])
+        weights = (*state.backbone.parameters(), *state.loss.parameters())
+        norms = torch._foreach_norm([weight.detach() for weight in weights])
         loss, norm = torch.stack([state.sums[0] / state.step, torch.stack(norms).sum().double()]).tolist()
         if not (math.isfinite(loss) and math.isfinite(norm)):
             kept = f"The last good state is kept in {STATE}. " if (self.out / STATE).exists() else ""

@@ -8,7 +8,7 @@ import numpy as np
 import torch
 from torch.nn import functional
 
-from ris_core.artifacts import disk_error
+from ris_core.artifacts import disk_error, new_array
 from ris_core.attention import last_attention
 from ris_core.backbone import Backbone, BackboneSpec, build_backbone, evaluating
 from ris_core.device import threads
@@ -183,7 +183,7 @@ def _write(path: Path, n: int, batches: Iterator[np.ndarray]) -> None:
     for batch in batches:
         if stored is None:
             path.parent.mkdir(parents=True, exist_ok=True)
-            stored = np.lib.format.open_memmap(path, mode="w+", dtype=batch.dtype, shape=(n, *batch.shape[1:]))
+            stored = new_array(path, (n, *batch.shape[1:]), batch.dtype)
         stored[done : done + len(batch)] = batch
         done += len(batch)
     if stored is not None:

@@ -7,7 +7,7 @@ from typing import Any
 
 import numpy as np
 
-from ris_core.errors import ArtifactError
+from ris_core.errors import UNREADABLE, ArtifactError
 
 STRENGTHS = ("norm", "attention", "detector")
 STORED = ("float16", "binary")
@@ -73,7 +73,9 @@ class LocalSets:
     def __init__(self, folder: Path, places: np.ndarray | None = None) -> None:
         try:
             self._stored: np.ndarray = np.load(folder / VALUES, mmap_mode="r", allow_pickle=False)
-        except (OSError, ValueError) as error:
+            if self._stored.ndim != 3:
+                raise ValueError(f"an array of shape {self._stored.shape}")
+        except UNREADABLE as error:
             raise ArtifactError(
                 f"{folder}: no local descriptors ({error}). Delete the folder and run again."
             ) from error

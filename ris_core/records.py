@@ -10,10 +10,11 @@ import geopandas as gpd
 import numpy as np
 import pandas as pd
 
-from ris_core.errors import ArtifactError, CorpusError, SearchError
+from ris_core.errors import UNREADABLE, ArtifactError, CorpusError, RisError, SearchError
 
 RAW = "raw"  # the space of features as the backbone returned them
 PADDING_ID = -1
+_BLOCK_VALUES = 2**22  # that are looked at together
 
 # Rows of a tile selection: positions, not tile ids.
 Rows = Sequence[int] | np.ndarray | slice
@@ -89,9 +90,9 @@ class Tiles:
                 table: pd.DataFrame = gpd.read_parquet(folder / "tiles.parquet")
             except ValueError:  # a plain table: an image folder has no footprints
                 table = pd.read_parquet(folder / "tiles.parquet")
-        except (OSError, ValueError) as error:
+            return cls(pixels, table)
+        except (*UNREADABLE, RisError) as error:
             raise ArtifactError(f"{folder}: no tiles to be read ({error}). Delete the folder and run again.") from error
-        return cls(pixels, table)
 
 
 @dataclasses.dataclass(frozen=True, eq=False)
@@ -115,7 +116,7 @@ class Features:
             raise SearchError(f"{len(self.values)} features have ids of shape {self.ids.shape}.")
         if len(np.unique(self.ids)) != len(self.ids):
             raise SearchError("feature ids are not unique.")
-        finite = np.isfinite(self.values).all(axis=1)
+        finite = _are_finite(self.values)
         if not finite.all():
             bad = self.ids[~finite]
             raise SearchError(
@@ -144,9 +145,18 @@ class Features:
             values = np.load(folder / "features.npy", mmap_mode="r", allow_pickle=False)
             ids = np.load(folder / "ids.npy", allow_pickle=False)
             space = str(json.loads((folder / "space.json").read_text(encoding="utf-8"))["space"])
-        except (OSError, ValueError, KeyError) as error:
+            return cls(values, ids, space)
+        except (*UNREADABLE, RisError) as error:
             raise ArtifactError(f"{folder}: no features to be read ({error}). Delete the folder, run again.") from error
-        return cls(values, ids, space)
+
+
+def _are_finite(values: np.ndarray) -> np.ndarray:
+    """(n,) bool: which rows are; block by block, because a mask of all values would take a quarter of their memory."""
+    finite = np.empty(len(values), bool)
+    step = max(1, _BLOCK_VALUES // max(1, values.shape[1]))
+    for start in range(0, len(values), step):
+        finite[start : start + step] = np.isfinite(values[start : start + step]).all(axis=1)
+    return finite
 
 
 @dataclasses.dataclass(frozen=True, eq=False)
@@ -187,5 +197,5 @@ class Hits:
             return cls(
                 np.load(folder / "ids.npy", allow_pickle=False), np.load(folder / "distances.npy", allow_pickle=False)
             )
-        except (OSError, ValueError) as error:
+        except (*UNREADABLE, RisError) as error:
             raise ArtifactError(f"{folder}: no hits to be read ({error}). Delete the folder and run again.") from error

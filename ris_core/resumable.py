@@ -92,9 +92,12 @@ class ResumableState:
                 file.flush()
                 os.fsync(file.fileno())
             temporary.replace(path)
-        except OSError as error:
+        except (OSError, RuntimeError) as error:
             temporary.unlink(missing_ok=True)
-            raise disk_error(path, error) from error
+            cause = error if isinstance(error, OSError) else error.__context__  # torch says where its counting ended
+            if not isinstance(cause, OSError):
+                raise
+            raise disk_error(path, cause) from error
 
     def resume(self, folder: Path) -> None:
         """Take over what ``training.pt`` holds; no code is unpickled.
@@ -119,11 +122,21 @@ class ResumableState:
                 f"{path}: the state of another training; recipe, backbone or tiles differ (key {key}, not {self.key}). "
                 "Delete it, or train in another folder."
             )
-        for name in self.MODULES:
-            getattr(self, name).load_state_dict(content[name])
-        self.sums.copy_(sums)
-        self.epoch, self.step, self.epoch_s = content["epoch"], content["step"], content["epoch_s"]
-        self.log = content["log"]
+        counts = (content["epoch"], content["step"])
+        if not all(type(count) is int and count >= 0 for count in counts) or not _is_log(content["log"]):
+            raise _unreadable(path, "epoch, step or log are none")
+        try:
+            for name in self.MODULES:
+                getattr(self, name).load_state_dict(content[name])
+            self.sums.copy_(sums)
+            self.epoch_s = float(content["epoch_s"])
+        except DAMAGE as error:
+            raise _unreadable(path, str(error).partition("\n")[0]) from error
+        (self.epoch, self.step), self.log = counts, content["log"]
+
+
+def _is_log(log: Any) -> bool:
+    return isinstance(log, list) and all(isinstance(record, dict) for record in log)
 
 
 def _unreadable(path: Path, reason: str) -> CheckpointError:

@@ -2,14 +2,13 @@
 
 import dataclasses
 import hashlib
-import zipfile
 from collections.abc import Iterator
 from pathlib import Path
 from typing import Any, Self
 
 import numpy as np
 
-from ris_core.errors import ArtifactError, SearchError
+from ris_core.errors import UNREADABLE, ArtifactError, SearchError
 from ris_core.records import RAW, Features
 
 WHITENING_FLOOR = 1e-8  # of the largest eigenvalue; smaller ones are raised to it, so that noise is not blown up
@@ -106,7 +105,7 @@ class Space:
                 arrays = dict(stored)
             mean, projection = arrays.get("mean"), arrays.get("projection")
             normalize, d, key = bool(arrays["normalize"]), int(arrays["d"]), str(arrays["key"])
-        except (OSError, ValueError, KeyError, EOFError, zipfile.BadZipFile) as error:
+        except UNREADABLE as error:
             raise ArtifactError(f"{path}: no space to be read ({error}). Delete the folder and run again.") from error
         if key != _key(mean, projection, normalize, d):
             raise ArtifactError(f"{path}: does not have the hash it was saved with. Delete the folder and run again.")

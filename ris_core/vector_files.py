@@ -13,7 +13,6 @@ import contextlib
 import dataclasses
 import functools
 import zipfile
-import zlib
 from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import Any, Final, Protocol
@@ -21,7 +20,7 @@ from typing import Any, Final, Protocol
 import h5py
 import numpy as np
 
-from ris_core.errors import CorpusError
+from ris_core.errors import UNREADABLE, CorpusError
 
 EUCLIDEAN: Final = "euclidean"
 ANGULAR: Final = "angular"
@@ -29,7 +28,6 @@ _NEIGHBOUR_IDS = ".ivecs"
 _BLOCK_BYTES = 2**26  # of float32 held at a time
 _BASE_NAMES = ("vectors", "base")
 _SIDE_NAMES = ("queries", "labels", "ids")
-_UNREADABLE = (OSError, ValueError, EOFError, KeyError, RuntimeError, zipfile.BadZipFile, zlib.error)
 
 
 @dataclasses.dataclass(frozen=True, eq=False)
@@ -170,7 +168,7 @@ def _opened(path: Path) -> Iterator[_Contents]:
     try:
         with _OPENERS[suffix](path) as contents:
             yield contents
-    except _UNREADABLE as error:
+    except UNREADABLE as error:
         raise CorpusError(
             f"{path}: is no readable {suffix} file ({error}). Copy or write it again; arrays of Python objects are "
             "never unpickled."

@@ -2,7 +2,6 @@
 
 import argparse
 import pickle
-import struct
 import warnings
 from collections.abc import Mapping
 from pathlib import Path
@@ -13,7 +12,7 @@ import torch
 from torch import nn
 
 from ris_core.artifacts import disk_error
-from ris_core.errors import CheckpointError, CorpusError
+from ris_core.errors import UNREADABLE, CheckpointError, CorpusError
 from ris_core.published_weights import rename_published
 from ris_core.safe_pickle import STAND_INS
 
@@ -33,8 +32,8 @@ _NETWORK = "network."  # before the names of a `Backbone`'s timm network
 _ARRAYS = [(stand_in, name) for name, stand_in in STAND_INS.items()]
 # What the two readers were seen to raise on files cut short or with one byte changed.
 DAMAGE = (
-    *(OSError, EOFError, LookupError, RuntimeError, TypeError, ValueError, AssertionError),
-    *(struct.error, pickle.UnpicklingError, safetensors.SafetensorError),
+    *UNREADABLE,
+    *(AssertionError, pickle.UnpicklingError, safetensors.SafetensorError),
 )
 
 

@@ -18,6 +18,7 @@ from matplotlib.ticker import FixedFormatter, FixedLocator, NullLocator
 
 from bench.tables.names import EXACT, variant_of
 from bench.tables.table import read_table
+from ris_core.artifacts import written_whole
 
 INK, SOFT, FAINT = "#222222", "#5f5f5f", "#c9c9c9"
 RIGHT, WRONG, QUERY = "#0173b2", "#de8f05", "#222222"
@@ -123,14 +124,18 @@ def draw_sheet(sheet: Sheet, **subplots: Any) -> tuple[Figure, np.ndarray]:
 
 
 def save_figure(figure: Figure, stem: Path, endings: Sequence[str] = ("png", "svg")) -> list[Path]:
-    """Write a figure as ``stem.png`` (150 dpi) and ``stem.svg``, or other `ENDINGS`; same figure, same bytes."""
-    stem.parent.mkdir(parents=True, exist_ok=True)
+    """Write a figure as ``stem.png`` (150 dpi) and ``stem.svg``, or other `ENDINGS`; same figure, same bytes.
+
+    Raises:
+        ArtifactError: If the disk cannot take them.
+    """
     paths = [stem.with_name(f"{stem.name}.{ending}") for ending in endings]
     with mpl.rc_context(RC):
         figure.draw_without_rendering()
         figure.set_layout_engine("none")  # laid out once, not once a file
         for path, ending in zip(paths, endings, strict=True):
-            figure.savefig(path, metadata=ENDINGS[ending])
+            with written_whole(path) as unfinished:
+                figure.savefig(unfinished, metadata=ENDINGS[ending])
     return paths
 
 

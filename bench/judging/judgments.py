@@ -1,8 +1,6 @@
 """Judgments: which tiles are queries, and which tiles are right answers to each of them."""
 
 import dataclasses
-import zipfile
-import zlib
 from pathlib import Path
 from typing import Self
 
@@ -10,7 +8,7 @@ import numpy as np
 import pandas as pd
 
 from ris_core.artifacts import disk_error
-from ris_core.errors import ArtifactError, SearchError
+from ris_core.errors import UNREADABLE, ArtifactError, RisError, SearchError
 from ris_core.records import PADDING_ID, Hits
 
 EASY, MEDIUM, HARD, LABEL, QRELS = "easy", "medium", "hard", "label", "qrels"
@@ -163,7 +161,7 @@ class Judgments:
             queries = pd.read_parquet(folder / "judgments.parquet")
             with (folder / _RELEVANCE).open("rb") as stored, np.load(stored, allow_pickle=False) as file:
                 relevant, ignored = file["relevant"], file.get("ignored")
-        except (OSError, EOFError, ValueError, KeyError, TypeError, zipfile.BadZipFile, zlib.error) as error:
+            about, queries = queries.attrs, queries[list(QUERY_COLUMNS)]
+            return cls(queries, relevant, tuple(about.get("notes", ())), bool(about.get("is_decided", True)), ignored)
+        except (*UNREADABLE, RisError) as error:
             raise ArtifactError(f"{folder}: no judgments to be read ({error}). Run again.") from error
-        about = queries.attrs
-        return cls(queries, relevant, tuple(about.get("notes", ())), bool(about.get("is_decided", True)), ignored)

@@ -18,7 +18,7 @@ from bench.judging.spreadsheet import in_one_line
 from bench.judging.votes import KEYS
 from bench.scores.places import countable
 from bench.scores.unjudged import UNJUDGED
-from ris_core.errors import ArtifactError
+from ris_core.errors import UNREADABLE, ArtifactError, SearchError
 from ris_core.records import Hits
 
 TOPIC = ["query_id", "stratum", "concept", "depth"]
@@ -50,7 +50,7 @@ class Searcher:
             with np.load(path, allow_pickle=False) as file:
                 topics = pd.DataFrame(dict(zip(TOPIC, (file[name] for name in _STORED), strict=True)))
                 hits = Hits(file["ids"].astype(np.int64), file["distances"])
-        except (OSError, ValueError, KeyError) as error:
+        except (*UNREADABLE, SearchError) as error:
             raise ArtifactError(f"{path}: no answers to be read ({error}). Run the cell again.") from error
         return cls(names, topics.assign(concept=[in_one_line(str(text)) for text in topics["concept"]]), hits)
 

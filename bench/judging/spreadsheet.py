@@ -1,12 +1,15 @@
 """CSV files that people fill in, also in a spreadsheet: commas or semicolons, with or without a byte order mark."""
 
 import csv
+import re
 from collections.abc import Iterator, Sequence
 from pathlib import Path
 
 from ris_core.errors import ArtifactError
 
 _MOST_TOLD = 10
+_TOO_LARGE = 2**63
+_FORMULA = re.compile(r"'?[=+@\t\r]|'?-(?!\d*\.?\d*$)")  # that begins one; a number with a sign is none
 
 
 def read_rows(path: Path, columns: Sequence[str]) -> Iterator[tuple[int, list[str]]]:
@@ -29,11 +32,21 @@ def read_rows(path: Path, columns: Sequence[str]) -> Iterator[tuple[int, list[st
                     f"names its columns: {','.join(columns)}."
                 )
             for row in reader:
-                values = [in_one_line(row[column] or "") for column in columns]
+                values = [unguarded(in_one_line(row[column] or "")) for column in columns]
                 if any(values):
                     yield reader.line_num, values
     except (OSError, UnicodeDecodeError, csv.Error) as error:
         raise ArtifactError(f"{path}: cannot be read as a CSV in UTF-8 ({error}). Check the file.") from error
+
+
+def guarded(text: str) -> str:
+    """The text as a CSV holds it: after an apostrophe where a spreadsheet would compute what it says."""
+    return f"'{text}" if _FORMULA.match(text) else text
+
+
+def unguarded(text: str) -> str:
+    """What `guarded` was given."""
+    return text[1:] if text.startswith("'") and _FORMULA.match(text[1:]) else text
 
 
 def in_one_line(text: str) -> str:
@@ -42,11 +55,12 @@ def in_one_line(text: str) -> str:
 
 
 def whole_number(text: str) -> int | None:
-    """The number that a cell holds; None where it holds none."""
+    """The number that a cell holds; None where it holds none, or one that no id of a tile can be."""
     try:
-        return int(text)
+        number = int(text)
     except ValueError:
         return None
+    return number if abs(number) < _TOO_LARGE else None
 
 
 def listed(path: Path, faults: Sequence[str]) -> str:

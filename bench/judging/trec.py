@@ -15,6 +15,7 @@ from ris_core.errors import ArtifactError
 from ris_core.records import PADDING_ID, Hits
 
 QRELS_COLUMNS = ("topic", "iteration", "document", "grade")
+_TOO_LARGE = 2.0**63
 RUN_COLUMNS = ("topic", "q0", "document", "rank", "score", "tag")
 
 
@@ -144,9 +145,10 @@ def _whole(frame: pd.DataFrame, column: str, path: Path) -> pd.Series:
     """A column as int64."""
     try:
         return frame[column].astype(np.int64)
-    except ValueError as error:
-        numbers = pd.to_numeric(frame[column], errors="coerce")
-        line = int(((numbers % 1) != 0).to_numpy().argmax())  # NaN % 1 is NaN, which is unequal to 0
+    except (ValueError, OverflowError) as error:
+        numbers = pd.to_numeric(frame[column], errors="coerce").astype(np.float64)
+        is_whole = (numbers % 1 == 0) & (numbers.abs() < _TOO_LARGE)  # NaN % 1 is NaN, which is unequal to 0
+        line = int(is_whole.to_numpy().argmin())
         raise ArtifactError(
             f"{path}, line {line + 1}: {column} {frame[column][line]!r} is not a whole number; ids of tiles are."
         ) from error

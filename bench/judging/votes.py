@@ -12,7 +12,7 @@ from pathlib import Path
 import numpy as np
 import pandas as pd
 
-from bench.judging.spreadsheet import listed, read_rows, whole_number
+from bench.judging.spreadsheet import guarded, listed, read_rows, whole_number
 from bench.scores.unjudged import UNJUDGED
 from ris_core.artifacts import disk_error, written_whole
 from ris_core.errors import ArtifactError
@@ -31,7 +31,8 @@ def read_votes(folder: Path) -> pd.DataFrame:
     Raises:
         ArtifactError: With all faults of a file, if a line is no judgment or a tile is judged twice.
     """
-    parts = [_votes_of(path) for path in sorted(folder.glob("*.csv"))]
+    files = sorted(folder.glob("[!.]*.csv"))  # a hidden one was left half written by a process that was killed
+    parts = [_votes_of(path) for path in files]
     empty = pd.DataFrame({"concept": [], "tile": [], "grade": [], "judge": []})
     votes = pd.concat(parts, ignore_index=True) if parts else empty
     return votes.astype({"concept": str, "tile": np.int64, "grade": np.int64, "judge": str})
@@ -98,7 +99,7 @@ def write_sheet_rows(rows: pd.DataFrame, path: Path) -> None:
             writer = csv.writer(file, lineterminator="\n")
             writer.writerow(COLUMNS)
             for concept, queries, tile, grade in rows[[*COLUMNS[:3], "grade"]].itertuples(index=False, name=None):
-                writer.writerow([concept, queries, tile, words[grade]])
+                writer.writerow([guarded(concept), queries, tile, words[grade]])
     except OSError as error:
         raise disk_error(path, error) from error
 

@@ -24,6 +24,10 @@ _SERVER = multiprocessing.get_context("forkserver")
 _SERVER.set_forkserver_preload(["bench.measuring.worker", "ris_core.engines"])
 _DYING_S = 10.0  # a killed process is gone long before
 _LEAVING_S = 10.0  # one that is left to end by itself is gone in tenths of a second
+_HINTS: dict[int, str] = {
+    signal.SIGKILL: "killed, mostly for want of memory",
+    signal.SIGBUS: "Bus error: mostly a full disk under a mapped file, or one that was cut short",
+}
 _CPU_S = "cpu_s"  # what every process can be asked, whatever it holds
 
 
@@ -152,13 +156,13 @@ def death_words(exitcode: int | None) -> str:
         name = signal.Signals(-exitcode).name
     except ValueError:
         return f"signal {-exitcode}"
-    hint = "killed, mostly for want of memory" if -exitcode == signal.SIGKILL else signal.strsignal(-exitcode)
-    return f"{name} ({hint})"
+    return f"{name} ({_HINTS.get(-exitcode, signal.strsignal(-exitcode))})"
 
 
 def _serve(there: Connection, make: Callable[[Any], Any], order: Any) -> None:
     """The process' life: one reply for its object, then one for each call, until nobody listens any more."""
-    signal.signal(signal.SIGINT, signal.SIG_IGN)  # Ctrl-C is for the harness, which ends its workers
+    for number in (signal.SIGINT, signal.SIGHUP):  # Ctrl-C, or a terminal closed, is for the harness, which ends us
+        signal.signal(number, signal.SIG_IGN)
     threading.Thread(target=_die_with_parent, daemon=True).start()
     gc.freeze()  # what the server imported is no garbage: looking at it before each measurement would copy its pages
     held: list[Any] = []

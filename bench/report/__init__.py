@@ -21,7 +21,7 @@ from bench.tables.provenance_table import trace_words
 from bench.tables.run_tables import JUDGMENTS, TABLES, run_tables
 from bench.tables.table import read_table, write_table
 from bench.tables.table_schemas import CAPTIONS, PUBLISHED_TABLES
-from ris_core.artifacts import disk_error
+from ris_core.artifacts import disk_error, written_whole
 from ris_core.errors import ArtifactError
 from ris_core.records import Tiles
 
@@ -49,7 +49,8 @@ def write_report(run_folder: Path, *, pictures: bool = True) -> Path:
         findings = [*key_results(run_folder / TABLES), *hygiene_results(run_folder / TABLES)]
         notes = _judge_notes(run_folder)
         page = render_page(Contents(record, results, tables, findings, figures, notes, run_folder))
-        (run_folder / PAGE).write_text(page, encoding="utf-8")
+        with written_whole(run_folder / PAGE) as unfinished:
+            unfinished.write_text(page, encoding="utf-8")
     except OSError as error:
         raise disk_error(run_folder, error) from error
     return run_folder / PAGE

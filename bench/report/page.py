@@ -11,6 +11,7 @@ import jinja2
 import pandas as pd
 from PIL import Image
 
+from bench.crew import LOCAL
 from bench.figures import Drawn
 from bench.machine import describe, is_busy
 from bench.measuring.cpu_settings import timing_limits
@@ -155,6 +156,7 @@ def render_page(contents: Contents) -> str:
         chapters=_chapters(contents),
         noise=noise_words(contents.tables["provenance"]),
         limits=timing_limits(record.machine.get("cpu") or {}),
+        cluster=cluster_words(record),
         provenance=_provenance(contents.tables["provenance"]),
         provenance_files=_table("provenance", contents.tables["provenance"], contents.folder)["files"],
         stages=record.stage_notes,
@@ -205,6 +207,28 @@ def compared_words(record: RunRecord, results: Sequence[Result]) -> str:
         searched = f"{_counted(engines, 'search engine')} on {sizes} vectors of {d:,} dimensions from {source}"
         asked = "timed queries, held out from them" if held_out else "timed queries among them"
     return f"{searched}; {queries.get('count', 0):,} {asked}, k = {queries.get('k', 0):,}."
+
+
+def cluster_words(record: RunRecord) -> str:
+    """Which stages workers of a cluster computed, and where cells were measured; empty where no worker did anything."""
+    shared = [note for note in record.stage_notes if "workers" in note.notes]
+    if not shared and not record.cluster:
+        return ""
+    each = [f"{f'{note.stage} {note.backbone}'.strip()} by {note.notes['workers']}" for note in shared]
+    words = f"Stages whose pieces workers computed: {', '.join(each) or 'none'}; all others one process."
+    if not record.cluster:
+        return words  # of an artifact that an earlier run made
+    n, machines = _number(record.cluster["workers"], "worker"), _number(record.cluster["machines"], "machine")
+    if record.cluster["kind"] == LOCAL:
+        return f"{words} The cluster was {n} on this machine, which ended before the first cell was measured."
+    return (
+        f"{words} The cluster had {n} on {machines}; one of them measured all cells, on the machine named here, and "
+        "did nothing else meanwhile."
+    )
+
+
+def _number(n: int, noun: str) -> str:
+    return f"{n} {noun}{'' if n == 1 else 's'}"
 
 
 def searched_things(record: RunRecord) -> str:

@@ -62,8 +62,8 @@ def latex_of(page: pd.DataFrame, caption: str, name: str) -> str:
     full = [max(width, len(str(column))) for width, column in zip(widths, page, strict=True)]
     is_crowded = sum(full) + _GAP * len(full) > layout.letters
     head = _row([_heading(page, column, is_crowded) for column in page.columns])
-    body = "\n".join(_row([str(cell).translate(_ESCAPES) for cell in row]) for row in page.to_numpy().tolist())
-    title = rf"\caption{{{caption.translate(_ESCAPES)}}}\label{{tab:{name}}}"
+    body = "\n".join(_row([_escaped(str(cell)) for cell in row]) for row in page.to_numpy().tolist())
+    title = rf"\caption{{{_escaped(caption)}}}\label{{tab:{name}}}"
     if len(page) > _LONG_ROWS:
         top = f"\\toprule\n{head}\n\\midrule\n"
         table = (
@@ -77,6 +77,11 @@ def latex_of(page: pd.DataFrame, caption: str, name: str) -> str:
         )
     turned = f"\\begin{{landscape}}\n{table}\\end{{landscape}}\n" if layout.across else table
     return f"% needs \\usepackage{{array,booktabs,longtable,pdflscape}}\n{turned}"
+
+
+def _escaped(text: str) -> str:
+    """The text as LaTeX prints it; line ends and marks that cannot be seen become blanks."""
+    return "".join(letter if letter.isprintable() else " " for letter in text).translate(_ESCAPES)
 
 
 def alignments(page: pd.DataFrame) -> list[str]:
@@ -113,7 +118,7 @@ def _columns(page: pd.DataFrame, widths: Sequence[int], layout: _Layout) -> list
 
 def _heading(page: pd.DataFrame, column: str, is_crowded: bool) -> str:
     """A heading; where there is no room, its words below each other if they are wider than all cells."""
-    words = [word.translate(_ESCAPES) for word in str(column).split()]
+    words = [_escaped(word) for word in str(column).split()]
     if not is_crowded or len(words) < 2 or len(str(column)) <= max(map(len, page[column])):
         return " ".join(words)
     side = "r" if alignments(page[[column]]) == ["right"] else "l"

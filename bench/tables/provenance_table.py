@@ -23,9 +23,9 @@ _SHOWN_HASH = 8  # characters, in a caption
 def provenance_table(record: RunRecord, results: Sequence[Result]) -> pd.DataFrame:
     """``provenance``: one row a fact, its key the group and the name with a dot between; what is empty is left out.
 
-    Groups: run, suite, seed, corpus, artifact (keys, which hash parameters and data), machine, version, measure,
-    threads (for each number that cells were given, what the libraries reported) and load (at the start; and what other
-    work took of the cores while cells were measured).
+    Groups: run, suite, seed, corpus, artifact (keys, which hash parameters and data), machine, version, cluster (whose
+    workers computed stages), measure, threads (for each number that cells were given, what the libraries reported) and
+    load (at the start; and what other work took of the cores while cells were measured).
 
     Args:
         record: The run.
@@ -39,6 +39,7 @@ def provenance_table(record: RunRecord, results: Sequence[Result]) -> pd.DataFra
         "artifact": {" ".join(filter(None, (n.stage, n.backbone))): n.key for n in record.stage_notes},
         "machine": _machine(record.machine),
         "version": record.machine.get("versions") or {},
+        "cluster": record.cluster,
         "measure": {"how": record.measuring},
         "threads": _threads(results),
         "load": _load(record.machine, results),

@@ -12,7 +12,7 @@ from bench.tables.provenance_table import provenance_table
 from bench.tables.systems_table import systems_table
 from bench.tables.table import build_tables
 from bench.tables.variants_table import variants_table
-from ris_core.errors import ArtifactError
+from ris_core.errors import UNREADABLE, ArtifactError
 
 _KNN = ("knn_10", "knn_20", "knn_20_ci_low", "knn_20_ci_high")
 _KNN_START = ("knn_10_start", "knn_20_start")
@@ -83,7 +83,7 @@ def knn_answers(run_folder: Path, record: RunRecord) -> dict[str, pd.DataFrame]:
             for name, path in paths.items()
             if path.is_file()
         }
-    except (OSError, ValueError, KeyError) as error:
+    except UNREADABLE as error:
         raise ArtifactError(f"{run_folder / ANSWERS}: no k-NN answers to be read ({error}). Run again.") from error
 
 
@@ -97,7 +97,7 @@ def data_facts(run_folder: Path, record: RunRecord) -> DataFacts:
     paths = {name: run_folder / QUERIES / f"{name}.parquet" for name in names}
     try:
         queries = {name: pd.read_parquet(path) for name, path in paths.items() if path.is_file()}
-    except (OSError, ValueError) as error:
+    except UNREADABLE as error:
         raise ArtifactError(f"{run_folder / QUERIES}: no query facts to be read ({error}). Run again.") from error
     return DataFacts(queries, record.hygiene, record.corpus.get("distractors", 0))
 

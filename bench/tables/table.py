@@ -15,6 +15,7 @@ import pandas as pd
 from tabulate import tabulate
 
 from bench.judging.judgments import Judgments
+from bench.judging.spreadsheet import guarded, unguarded
 from bench.results import BuildResult, PaceResult, QueryResult, RegionResult, RerankResult, Result
 from bench.tables.cheapest_table import cheapest_page, cheapest_table
 from bench.tables.class_table import class_table, classes_page
@@ -60,7 +61,7 @@ from bench.tables.table_schemas import SCHEMAS, TEXT, WHOLE
 from bench.tables.throughput_table import throughput_page, throughput_table
 from bench.tables.training_table import loss_table, losses_page, model_table, models_page
 from bench.tables.variants_table import variants_page
-from ris_core.artifacts import disk_error
+from ris_core.artifacts import written_whole
 from ris_core.errors import ArtifactError
 
 # How a table is turned into the page that people read; the others are shown as they are.
@@ -178,16 +179,14 @@ def write_table(table: pd.DataFrame, folder: Path, name: str, caption: str = "")
     """
     table = typed(table, name, name)
     page = page_of(table, name)
-    try:
-        folder.mkdir(parents=True, exist_ok=True)
-        with (folder / f"{name}.csv").open("w", encoding="utf-8", newline="") as file:
-            writer = csv.writer(file, lineterminator="\n")
-            writer.writerow(table.columns)
-            writer.writerows([_raw(value) for value in row] for row in table.itertuples(index=False, name=None))
-        (folder / f"{name}.md").write_text(markdown_of(page, caption), encoding="utf-8")
-        (folder / f"{name}.tex").write_text(latex_of(page, caption, name), encoding="utf-8")
-    except OSError as error:
-        raise disk_error(folder / name, error) from error
+    for ending, text in (("md", markdown_of(page, caption)), ("tex", latex_of(page, caption, name))):
+        with written_whole(folder / f"{name}.{ending}") as unfinished:
+            unfinished.write_text(text, encoding="utf-8")
+    path = folder / f"{name}.csv"
+    with written_whole(path) as unfinished, unfinished.open("w", encoding="utf-8", newline="") as file:
+        writer = csv.writer(file, lineterminator="\n")
+        writer.writerow(table.columns)
+        writer.writerows([_raw(value) for value in row] for row in table.itertuples(index=False, name=None))
 
 
 def read_table(path: Path) -> pd.DataFrame:
@@ -201,6 +200,9 @@ def read_table(path: Path) -> pd.DataFrame:
     """
     try:
         table = pd.read_csv(path, dtype=str, keep_default_na=False, encoding="utf-8")
+        if not isinstance(table.index, pd.RangeIndex):  # pandas takes what is too much for names of the rows
+            raise ValueError("its lines have more fields than its heading")
+        table = table.map(unguarded)
     except (OSError, ValueError) as error:
         raise ArtifactError(f"{path}: no table to be read ({error}). Make it again with `report RUN`.") from error
     return typed(table.replace("", None), path.stem, str(path))
@@ -252,13 +254,21 @@ def readable(value: object) -> str:
 
 def markdown_of(page: pd.DataFrame, caption: str = "") -> str:
     """A GitHub table under its caption; numbers to the right."""
+    caption = caption.replace("<", "&lt;").replace("](", "]\\(")  # it may hold what a run's record calls its machine
     if page.empty:
         return f"{caption}\n\nNothing to show.\n".lstrip()
-    cells = [[text.replace("|", "\\|").replace("<", "&lt;") for text in row] for row in page.to_numpy().tolist()]
+    cells = [[in_markdown(text) for text in row] for row in page.to_numpy().tolist()]
     table = tabulate(
         cells, headers=list(page.columns), tablefmt="github", disable_numparse=True, colalign=alignments(page)
     )
     return f"{caption}\n\n{table}\n".lstrip()
+
+
+def in_markdown(text: str) -> str:
+    """A text as a cell of a GitHub table shows it: no tag, link, code or other cell begins in it."""
+    for sign, instead in (("\\", "&#92;"), ("|", "\\|"), ("<", "&lt;"), ("](", "]\\("), ("`", "\\`")):
+        text = text.replace(sign, instead)
+    return text
 
 
 def _is_missing(value: object) -> bool:
@@ -271,7 +281,7 @@ def _raw(value: object) -> str:
         return ""
     if isinstance(value, float | np.floating):
         return f"{value:.10g}"
-    return str(value)
+    return guarded(value) if isinstance(value, str) else str(value)
 
 
 def _check_columns(found: list[str], name: str, where: str) -> None:

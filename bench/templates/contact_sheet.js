@@ -50,7 +50,9 @@ function nameOf(tile) {
 }
 
 function csv() {
-  const quoted = (text) => '"' + String(text).replaceAll('"', '""') + '"';
+  // An apostrophe goes before what a spreadsheet would compute, as in the files that the program writes.
+  const guarded = (text) => (/^'?[=+@\t\r]|^'?-(?!\d*\.?\d*$)/.test(text) ? "'" + text : text);
+  const quoted = (text) => '"' + guarded(String(text)).replaceAll('"', '""') + '"';
   const lines = ROWS.map(([concept, queries, tile, grade]) => [quoted(concept), quoted(queries), tile, grade ?? ""].join(","));
   return [HEADING.join(","), ...lines].join("\n") + "\n";
 }

@@ -12,9 +12,9 @@ import dataclasses
 import re
 import tarfile
 import zlib
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Collection, Iterator
 from pathlib import Path, PurePosixPath
-from typing import Any
+from typing import Any, cast
 
 import numpy as np
 
@@ -42,6 +42,11 @@ class CifarImages(ImageFolder):
 
     pixels: np.ndarray = dataclasses.field(repr=False, compare=False, kw_only=True)
     files: tuple[Path, ...] = dataclasses.field(kw_only=True)
+
+    def part(self, names: Collection[str]) -> "CifarImages":
+        """The same with those images alone that have one of these names."""
+        pixels = self.pixels[[name in names for name in self.names]]
+        return dataclasses.replace(cast(CifarImages, super().part(names)), pixels=pixels)
 
     @contextlib.contextmanager
     def reading(self) -> Iterator[Callable[[str], bytes]]:

@@ -12,6 +12,7 @@ from ris_core.errors import CorpusError
 from ris_core.tiling.cifar import CifarImages, is_cifar, list_cifar
 from ris_core.tiling.image_folder import IMAGE_SUFFIXES, ImageFolder, list_images
 from ris_core.tiling.raster_facts import facts_of, open_raster, read_values
+from ris_core.tiling.tile_spec import TileSpec
 from ris_core.tiling.virtual_path import as_path, is_virtual
 
 RASTER_SUFFIXES = (".tif", ".tiff", ".gtiff", ".jp2")
@@ -91,6 +92,24 @@ def corpus_fingerprint(source: Path) -> str:
         for part in [path, *(path.with_name(path.name + suffix) for suffix in _SIDECAR_SUFFIXES)]:
             if part.is_file():
                 digest.update(f"{part.name}\0{file_digest(part)}\n".encode())
+    return digest.hexdigest()
+
+
+def corpus_stamp(source: Path, corpus: list[Path] | ImageFolder, spec: TileSpec) -> str:
+    """SHA-256 of what is to be cut and how, by names, sizes and times: whether tiles cut so far may be kept.
+
+    Unlike a `corpus_fingerprint` it takes no time, and changes when the same files are copied again. A raster on a
+    server counts by its address alone.
+    """
+    digest = hashlib.sha256(f"{source}\0{spec!r}\0".encode())
+    if isinstance(corpus, ImageFolder):
+        files = [source / name for name in corpus.names] if source.is_dir() else [source]
+        digest.update(repr((corpus.names, corpus.sizes)).encode())
+    else:
+        files = list(corpus)
+    for path in [*files, *filter(None, (spec.labels, spec.classes, spec.ground_truth)), *spec.distractors]:
+        facts = Path(path).stat() if Path(path).exists() else None
+        digest.update(f"{path}\0{facts and (facts.st_size, facts.st_mtime_ns)}\0".encode())
     return digest.hexdigest()
 
 

@@ -7,15 +7,13 @@ import stat
 import warnings
 import zipfile
 import zlib
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Collection, Iterator, Sequence
 from pathlib import Path, PurePosixPath
 
 import numpy as np
 from PIL import Image, ImageOps, UnidentifiedImageError
 
 from ris_core.errors import CorpusError
-from ris_core.parallel import in_order
-from ris_core.tiling.pixels import empty_values, resize_by_area
 
 IMAGE_SUFFIXES = (".jpg", ".jpeg", ".png", ".bmp", ".webp", ".tif", ".tiff", ".ppm")
 _UNDECODABLE = (  # what Pillow and zipfile raise on damaged input
@@ -28,7 +26,6 @@ _UNDECODABLE = (  # what Pillow and zipfile raise on damaged input
     zipfile.BadZipFile,
     zlib.error,
 )
-_BATCH = 64  # images a thread decodes in one go
 _MOST_BYTES = 2**30  # of an image's file in an archive, unpacked; it is read whole
 _NAMED = 12  # folders that an error lists
 
@@ -67,6 +64,13 @@ class ImageFolder:
             )
         return found
 
+    def part(self, names: Collection[str]) -> "ImageFolder":
+        """The same with those images alone that have one of these names; kinds that know more of each override this."""
+        rows = [row for row, name in enumerate(self.names) if name in names]
+        return dataclasses.replace(
+            self, names=tuple(self.names[row] for row in rows), sizes=tuple(self.sizes[row] for row in rows)
+        )
+
     @contextlib.contextmanager
     def reading(self) -> Iterator[Callable[[str], bytes]]:
         """A function from an image's name to the bytes of its file; safe in threads."""
@@ -75,23 +79,6 @@ class ImageFolder:
             return
         with zipfile.ZipFile(self.source) as archive:
             yield archive.read
-
-
-@dataclasses.dataclass(frozen=True, eq=False)
-class Pictures:
-    """Decoded images.
-
-    Attributes:
-        pixels: (m, size, size, 3) uint8.
-        coverage: (m,) float64.
-        corners: (m, 2) int64: row and column of the square that was kept, in the image.
-        boxes: (m, 4) float64: ``x1, y1, x2, y2`` of the box that the square is the middle of; NaN: the whole image.
-    """
-
-    pixels: np.ndarray
-    coverage: np.ndarray
-    corners: np.ndarray
-    boxes: np.ndarray
 
 
 def list_images(source: Path, *, in_classes: bool = True) -> ImageFolder:
@@ -186,35 +173,6 @@ def refuse_member(source: Path, name: str, size: int, *, is_link: bool = False) 
         )
 
 
-def read_images(
-    images: ImageFolder, rows: np.ndarray, size_px: int, threads: int, boxes: np.ndarray | None = None
-) -> Iterator[Pictures]:
-    """Some images in the order given, each cut to its largest centred square and resized by area.
-
-    Args:
-        images: All of them.
-        rows: Positions of those wanted.
-        size_px: Side of the result; no image may be smaller.
-        threads: How many decode.
-        boxes: (n, 4) for each of all images ``x1, y1, x2, y2`` of what of it counts, NaN where all does. The middle of
-            a box is enlarged where it is smaller. None: all images count whole.
-
-    Raises:
-        CorpusError: If an image is broken, too small, or of a kind that has no 8-bit colours, or its box is outside.
-    """
-    boxes = np.full((len(images.names), 4), np.nan) if boxes is None else boxes
-    batches = [rows[i : i + _BATCH] for i in range(0, len(rows), _BATCH)]
-    with warnings.catch_warnings(), images.reading() as read:
-        warnings.simplefilter("error", Image.DecompressionBombWarning)
-
-        def decode(batch: np.ndarray) -> Pictures:
-            parts = [_decode(images, images.names[row], read, size_px, boxes[row]) for row in batch]
-            pixels, coverage, corners, cut = zip(*parts, strict=True)
-            return Pictures(np.stack(pixels), np.array(coverage), np.array(corners, np.int64), np.stack(cut))
-
-        yield from in_order(decode, batches, threads)
-
-
 def read_whole(images: ImageFolder, names: Sequence[str]) -> Iterator[np.ndarray]:
     """Some images one after another as they are, (h, w, 3) uint8, turned upright.
 
@@ -245,27 +203,3 @@ def open_image(images: ImageFolder, name: str, read: Callable[[str], bytes]) -> 
         raise CorpusError(f"{place} is too large ({error}). Cut it up, or give it as a GeoTIFF.") from error
     except _UNDECODABLE as error:
         raise CorpusError(f"{place} cannot be decoded ({error}). Remove or replace it.") from error
-
-
-def _decode(
-    images: ImageFolder, name: str, read: Callable[[str], bytes], size_px: int, box: np.ndarray
-) -> tuple[np.ndarray, float, tuple[int, int], np.ndarray]:
-    image = open_image(images, name, read)
-    place, is_boxed = np.zeros(2, np.int64), not np.isnan(box).any()
-    if is_boxed:
-        box = np.array(box_in(box.tolist(), *image.size, f"{images.source}: image {name}"), np.float64)
-        image, place = image.crop(tuple(box.astype(int))), box[[1, 0]].astype(np.int64)
-    side = min(image.size)
-    if is_boxed and side < size_px:
-        scale = size_px / side
-        image = image.resize([max(size_px, round(length * scale)) for length in image.size], Image.Resampling.BICUBIC)
-        side = size_px
-    if side < size_px:
-        raise CorpusError(
-            f"{images.source}: image {name} is {image.width} x {image.height} px, smaller than the tile of {size_px} "
-            f"px; tiles are never enlarged. Set tile_px = {side} or less, or remove the image."
-        )
-    col, row = (image.width - side) // 2, (image.height - side) // 2
-    square = np.asarray(image)[row : row + side, col : col + side].transpose(2, 0, 1)
-    coverage = 1 - np.count_nonzero(empty_values(square)) / square.size
-    return resize_by_area(square, size_px).transpose(1, 2, 0), coverage, (place[0] + row, place[1] + col), box

@@ -9,8 +9,9 @@ import functools
 import hashlib
 import os
 import tarfile
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Collection, Iterator, Sequence
 from pathlib import Path
+from typing import cast
 
 from ris_core.artifacts import file_digest
 from ris_core.errors import CorpusError
@@ -26,6 +27,11 @@ class TarImages(ImageFolder):
     """
 
     offsets: tuple[int, ...] = ()
+
+    def part(self, names: Collection[str]) -> "TarImages":
+        """The same with those images alone that have one of these names."""
+        offsets = tuple(at for name, at in zip(self.names, self.offsets, strict=True) if name in names)
+        return dataclasses.replace(cast(TarImages, super().part(names)), offsets=offsets)
 
     @contextlib.contextmanager
     def reading(self) -> Iterator[Callable[[str], bytes]]:
@@ -47,6 +53,17 @@ class JoinedImages(ImageFolder):
 
     corpus: ImageFolder | None = None
     shards: tuple[ImageFolder, ...] = ()
+
+    def part(self, names: Collection[str]) -> "JoinedImages":
+        """The same with those images alone that have one of these names."""
+        assert self.corpus is not None
+        shards = []
+        for shard in self.shards:
+            prefix = f"{shard.source.name}/"
+            wanted = {name.removeprefix(prefix) for name in names if name.startswith(prefix)}
+            shards += [shard.part(wanted)] if wanted else []
+        part = cast(JoinedImages, super().part(names))
+        return dataclasses.replace(part, corpus=self.corpus.part(names), shards=tuple(shards))
 
     @contextlib.contextmanager
     def reading(self) -> Iterator[Callable[[str], bytes]]:

@@ -80,9 +80,12 @@ def read_vector_labels(path: Path, n: int) -> np.ndarray:
 
 def _read_csv(path: Path, needed: str = "row,col,label", skip_blank_lines: bool = True) -> pd.DataFrame:
     try:
-        return pd.read_csv(
+        table = pd.read_csv(
             path, dtype=str, keep_default_na=False, encoding="utf-8-sig", skip_blank_lines=skip_blank_lines
         )
+        if not isinstance(table.index, pd.RangeIndex):  # pandas takes what is too much for names of the rows
+            raise ValueError("its lines have more fields than its heading")
+        return table
     except FileNotFoundError as error:
         raise CorpusError(f"{path}: does not exist; it should hold labels (columns {needed}).") from error
     except (OSError, ValueError) as error:

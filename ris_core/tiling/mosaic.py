@@ -1,6 +1,7 @@
 """The rasters of a corpus taken together: one layout of cells, one walk over them, one table."""
 
 import dataclasses
+from collections.abc import Iterable, Iterator
 from pathlib import Path
 from typing import Any
 
@@ -9,14 +10,16 @@ import numpy as np
 import pandas as pd
 import shapely
 
+from ris_core.cluster import Cluster
 from ris_core.errors import CorpusError, RasterError
 from ris_core.records import Tiles
+from ris_core.tiling.gathering import Readers, gather
 from ris_core.tiling.grid import Cells, Layout, RandomDraw, lay_grids
 from ris_core.tiling.labels import read_labels
 from ris_core.tiling.landcover import check_same_grid, class_fractions
-from ris_core.tiling.pixel_store import PixelStore
+from ris_core.tiling.pixel_store import PixelStore, Record
 from ris_core.tiling.raster_facts import RasterFacts, bounded_cache, check_bands, check_georeference, read_facts
-from ris_core.tiling.strips import ReadPlan, Stretch, TileReader, fit_scaling
+from ris_core.tiling.strips import ReadPlan, TileReader, fit_scaling
 from ris_core.tiling.tile_spec import TileSpec
 
 _SLAB = 2**16  # cells that are looked up at a time, at most
@@ -24,7 +27,7 @@ _SMALLEST_SLAB = 32
 
 
 def cut_rasters(
-    paths: list[Path], spec: TileSpec, store: PixelStore, bar: Any, threads: int
+    paths: list[Path], spec: TileSpec, store: PixelStore, bar: Any, readers: Readers
 ) -> tuple[Tiles, dict[str, Any]]:
     """Tiles of the rasters, and what was read, left out and scaled on the way.
 
@@ -33,17 +36,19 @@ def cut_rasters(
         spec: How they are cut.
         store: Where the pixels go.
         bar: The tqdm progress line.
-        threads: How many decode.
+        readers: Who reads.
 
     Raises:
         CorpusError: If there are too few tiles, or the labels do not fit.
         RasterError: If a raster is unreadable or unfit, or smaller than a tile.
     """
     with bounded_cache():
-        return _cut(paths, spec, store, bar, threads)
+        return _cut(paths, spec, store, bar, readers)
 
 
-def _cut(paths: list[Path], spec: TileSpec, store: PixelStore, bar: Any, threads: int) -> tuple[Tiles, dict[str, Any]]:
+def _cut(
+    paths: list[Path], spec: TileSpec, store: PixelStore, bar: Any, readers: Readers
+) -> tuple[Tiles, dict[str, Any]]:
     rasters = _fit_rasters(paths, spec)
     layout = _lay_out(rasters, spec)
     candidates, labels = _candidates(paths, layout, spec)
@@ -51,7 +56,7 @@ def _cut(paths: list[Path], spec: TileSpec, store: PixelStore, bar: Any, threads
         check_sample(paths[0] if len(paths) == 1 else paths[0].parent, spec, len(candidates))
     classes = _class_rasters(rasters, spec)
     plan = _plan(rasters, layout, spec)
-    visit = _Visit(TileReader(plan, threads), store, bar)
+    visit = _Visit(TileReader(plan, readers.threads), store, bar, readers.cluster)
     if spec.sample is None:
         visit.all(candidates)
     else:
@@ -93,20 +98,21 @@ def _plan(rasters: tuple[RasterFacts, ...], layout: Layout, spec: TileSpec) -> R
 class _Visit:
     """A walk over the cells of a corpus that keeps those that hold information."""
 
-    def __init__(self, reader: TileReader, store: PixelStore, bar: Any) -> None:
+    def __init__(self, reader: TileReader, store: PixelStore, bar: Any, cluster: Cluster) -> None:
         self._reader = reader
         self._store = store
         self._bar = bar
-        self._stretches: list[tuple[Cells, np.ndarray]] = []
+        self._cluster = cluster
+        self._kept: list[tuple[Cells, np.ndarray]] = []
         self.n_kept = self.n_read = self.n_skipped = 0
 
     def all(self, candidates: range | np.ndarray) -> None:
         """Visit all candidates, ascending ids."""
         self._bar.reset(total=len(candidates))
         slabs = (np.asarray(candidates[start : start + _SLAB]) for start in range(0, len(candidates), _SLAB))
-        for stretch in self._reader.read(self._worth_reading(slab, counts=True) for slab in slabs):
-            self._keep(stretch)
-            self._bar.update(stretch.visited)
+        for stretch, record in self._gathered(self._worth_reading(slab, counts=True) for slab in slabs):
+            self._keep(stretch, record)
+            self._bar.update(len(stretch))
 
     def some(self, candidates: range | np.ndarray, sample: int, seed: int) -> None:
         """Visit candidates in random order until ``sample`` of them hold information, or none is left.
@@ -131,16 +137,16 @@ class _Visit:
             if len(waiting) == 0:
                 break
             part, waiting = np.sort(waiting[:missing]), waiting[missing:]
-            for stretch in self._reader.read([self._reader.plan.layout.locate(part)]):
-                self._keep(stretch)
-                self._bar.update(len(stretch.cells))
+            for stretch, record in self._gathered([self._reader.plan.layout.locate(part)]):
+                self._keep(stretch, record)
+                self._bar.update(record["n"])
 
     def gathered(self) -> tuple[Cells, np.ndarray]:
         """The cells kept and their coverage, in the order of the store."""
-        parts = [cells for cells, _ in self._stretches]
+        parts = [cells for cells, _ in self._kept]
         names = [field.name for field in dataclasses.fields(Cells)]
         cells = Cells(*(np.concatenate([getattr(part, name) for part in parts]) for name in names))
-        return cells, np.concatenate([coverage for _, coverage in self._stretches])
+        return cells, np.concatenate([coverage for _, coverage in self._kept])
 
     def facts(self) -> dict[str, int]:
         """How many cells were left out by the block table, read, and kept."""
@@ -155,11 +161,14 @@ class _Visit:
             self._bar.update(skipped)
         return cells[keep]
 
-    def _keep(self, stretch: Stretch) -> None:
-        self._store.append(stretch.pixels)
-        self._stretches.append((stretch.cells, stretch.coverage))
-        self.n_read += stretch.visited
-        self.n_kept += len(stretch.cells)
+    def _gathered(self, parts: Iterable[Cells]) -> Iterator[tuple[Cells, Record]]:
+        return gather(self._reader, self._reader.stretches(parts), self._store, self._cluster)
+
+    def _keep(self, stretch: Cells, record: Record) -> None:
+        kept = stretch[np.array(record["rows"], np.int64)]
+        self._kept.append((kept, np.array(record["coverage"], np.float64)))
+        self.n_read += len(stretch)
+        self.n_kept += len(kept)
 
 
 def _fit_rasters(paths: list[Path], spec: TileSpec) -> tuple[RasterFacts, ...]:

@@ -2,7 +2,9 @@
 
 import contextlib
 import dataclasses
+import logging
 import os
+import threading
 import warnings
 from collections.abc import Iterator
 from pathlib import Path
@@ -10,6 +12,7 @@ from typing import Any
 
 import numpy as np
 import rasterio
+from rasterio._err import CPLE_BaseError
 from rasterio.enums import ColorInterp, MaskFlags
 from rasterio.env import get_gdal_config, set_gdal_config
 from rasterio.errors import NotGeoreferencedWarning, RasterioError
@@ -90,7 +93,7 @@ def open_raster(path: Path) -> Iterator[Any]:
     """The opened raster.
 
     Raises:
-        RasterError: If the file is missing or GDAL cannot open it.
+        RasterError: If the file is missing, GDAL cannot open it, or finds it damaged while it is used.
     """
     path = as_path(path)
     if not path.is_file() and not is_virtual(path):
@@ -112,7 +115,10 @@ def open_raster(path: Path) -> Iterator[Any]:
             "cut off: check it with `gdalinfo`, and copy or download it again."
         ) from error
     with dataset:
-        yield dataset
+        try:
+            yield dataset
+        except CPLE_BaseError as error:  # of GDAL, where rasterio has no error of its own: a property of the dataset
+            raise _read_error(dataset, None, error) from error
 
 
 @contextlib.contextmanager
@@ -145,11 +151,45 @@ def read_values(dataset: Any, bands: tuple[int, ...], **how: Any) -> np.ndarray:
     Raises:
         RasterError: If a block cannot be decoded; it names the window.
     """
-    try:
-        values: np.ndarray = dataset.read(list(bands), **how)
-    except RasterioError as error:
-        raise _read_error(dataset, how.get("window"), error) from error
+    with _listening() as complaints:
+        try:
+            values: np.ndarray = dataset.read(list(bands), **how)
+        except RasterioError as error:
+            raise _read_error(dataset, how.get("window"), error) from error
+    if complaints:
+        raise _read_error(dataset, how.get("window"), RasterioError(complaints[0]))
     return values
+
+
+class _Complaints(logging.Handler):
+    """What libjpeg says, for the thread that listens, of blocks that it fills with anything: GDAL takes it for good."""
+
+    WORDS = ("premature end", "bad huffman code")  # others, such as a byte too many, are common and do no harm
+
+    def __init__(self) -> None:
+        super().__init__(logging.WARNING)
+        self.heard = threading.local()
+
+    def emit(self, record: logging.LogRecord) -> None:
+        """Keep what tells of damage."""
+        said = record.getMessage()
+        if "JPEG" in said and any(word in said.lower() for word in self.WORDS):
+            getattr(self.heard, "messages", []).append(said)
+
+
+_COMPLAINTS = _Complaints()
+logging.getLogger("rasterio").addHandler(_COMPLAINTS)
+
+
+@contextlib.contextmanager
+def _listening() -> Iterator[list[str]]:
+    """Complaints about blocks that this thread decodes meanwhile."""
+    messages: list[str] = []
+    _COMPLAINTS.heard.messages = messages
+    try:
+        yield messages
+    finally:
+        _COMPLAINTS.heard.messages = []
 
 
 def read_validity(dataset: Any, facts: RasterFacts, bands: tuple[int, ...], **how: Any) -> np.ndarray | None:
@@ -168,7 +208,7 @@ def read_validity(dataset: Any, facts: RasterFacts, bands: tuple[int, ...], **ho
     return None
 
 
-def _read_error(dataset: Any, window: Any, error: RasterioError) -> RasterError:
+def _read_error(dataset: Any, window: Any, error: Exception) -> RasterError:
     place = "the whole raster"
     if window is not None:
         place = f"the window of {window.height} x {window.width} px at row {window.row_off}, column {window.col_off}"

@@ -1,9 +1,11 @@
 """Tiles read from rasters, a stretch of neighbours at a time, on several threads."""
 
+import contextlib
 import dataclasses
+import functools
 import threading
 from collections import OrderedDict
-from collections.abc import Iterable, Iterator, Sequence
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from typing import Any
 
 import numpy as np
@@ -14,8 +16,16 @@ from ris_core.errors import RasterError
 from ris_core.parallel import in_order
 from ris_core.tiling.blocks import BlockTable
 from ris_core.tiling.grid import Cells, Layout
+from ris_core.tiling.pixel_store import Batch
 from ris_core.tiling.pixels import Scaling, empty_values, holds_information, resize_by_area, unknown_values
-from ris_core.tiling.raster_facts import RasterFacts, open_dataset, open_raster, read_validity, read_values
+from ris_core.tiling.raster_facts import (
+    RasterFacts,
+    bounded_cache,
+    open_dataset,
+    open_raster,
+    read_validity,
+    read_values,
+)
 from ris_core.tiling.raster_sample import read_sample
 
 _STRIP_PX = 2**23  # pixels of a strip: 24 MiB of three 8-bit bands, for each thread and each waiting result
@@ -53,27 +63,43 @@ class Stretch:
     """The tiles of one strip that hold information.
 
     Attributes:
-        visited: Number of tiles read.
-        cells: The m of them that hold information.
+        rows: (m,) positions of those that hold information, among all that were read.
+        cells: They.
         pixels: (m, stored, stored, 3) uint8.
         coverage: (m,) float64, share of values that hold information.
     """
 
-    visited: int
+    rows: np.ndarray
     cells: Cells
     pixels: np.ndarray
     coverage: np.ndarray
 
+    @property
+    def batch(self) -> Batch:
+        """The same as a store takes it: ``rows`` and ``coverage`` are the record."""
+        record = {"n": len(self.rows), "rows": self.rows.tolist(), "coverage": self.coverage.tolist()}
+        return Batch(self.pixels, [record])
+
 
 class TileReader:
-    """Reads tiles; each thread has its own handles, since GDAL's are not safe to share."""
+    """Reads tiles; each thread has its own handles, since GDAL's are not safe to share.
+
+    It can be sent to another process, where it reads with one thread.
+
+    Attributes:
+        plan: What it knows.
+        threads: How many read at a time: no more than the memory of their handles allows.
+    """
 
     def __init__(self, plan: ReadPlan, threads: int) -> None:
         self.plan = plan
         entries = sorted(facts.blocks * (facts.bands if facts.interleave == "band" else 1) for facts in plan.rasters)
-        self._threads = max(1, min(threads, _HANDLES_BYTES // (_ENTRY_BYTES * sum(entries[-_MOST_OPEN:]))))
+        self.threads = max(1, min(threads, _HANDLES_BYTES // (_ENTRY_BYTES * sum(entries[-_MOST_OPEN:]))))
         self._tables: dict[int, BlockTable] = {}
         self._local = threading.local()
+
+    def __reduce__(self) -> tuple[Any, tuple[ReadPlan]]:
+        return _reader_of, (self.plan,)
 
     def may_hold_information(self, cells: Cells) -> np.ndarray:
         """(n,) bool: whether the stored blocks under each cell suffice for its coverage. Decodes nothing."""
@@ -101,8 +127,33 @@ class TileReader:
         Raises:
             RasterError: If a window cannot be decoded.
         """
-        stretches = (stretch for part in parts for stretch in self._stretches(part))
-        yield from in_order(self._read_stretch, stretches, self._threads)
+        yield from in_order(self._read_stretch, self.stretches(parts), self.threads)
+
+    def stretches(self, parts: Iterable[Cells]) -> Iterator[Cells]:
+        """Cells that are read together, those of one grid that lie in one strip, in the order given.
+
+        Args:
+            parts: Cells, of ascending ids within each part; drawn from as the stretches are.
+        """
+        return (stretch for part in parts for stretch in self._stretches(part))
+
+    def ids(self, piece: Cells) -> np.ndarray:
+        """(n,) int64 of a stretch."""
+        return piece.ids
+
+    @contextlib.contextmanager
+    def reading(self) -> Iterator[Callable[[Cells], Batch]]:
+        """A function that reads a stretch; see `gathering.Source`."""
+        with bounded_cache():
+            yield lambda cells: self._read_stretch(cells).batch
+
+    def part(self, pieces: Sequence[Cells]) -> tuple["TileReader", list[Cells]]:
+        """A reader that knows the rasters of these stretches alone, and they as it numbers the rasters."""
+        numbers = sorted({int(cells.raster[0]) for cells in pieces})
+        rasters = tuple(self.plan.rasters[number] for number in numbers)
+        plan = dataclasses.replace(self.plan, rasters=rasters, layout=Layout(()))
+        renumbered = [dataclasses.replace(cells, raster=np.searchsorted(numbers, cells.raster)) for cells in pieces]
+        return TileReader(plan, 1), renumbered
 
     def _stretches(self, cells: Cells) -> Iterator[Cells]:
         """Cells of one grid that lie in one strip, strip by strip."""
@@ -136,7 +187,8 @@ class TileReader:
                     coverage.append(1 - n_empty / (3 * size**2))
         stored = self.plan.stored_px
         stacked = np.stack(pixels) if pixels else np.empty((0, stored, stored, 3), np.uint8)
-        return Stretch(len(cells), cells[np.array(kept, np.int64)], stacked, np.array(coverage, np.float64))
+        rows = np.array(kept, np.int64)
+        return Stretch(rows, cells[rows], stacked, np.array(coverage, np.float64))
 
     def _windows(self, dataset: Any, cells: Cells) -> Iterator[tuple[Window, np.ndarray, Sequence[int]]]:
         """Windows with their values, 0 where masked, and the positions of the cells that lie within."""
@@ -174,6 +226,12 @@ class TileReader:
                 raise RasterError(f"{path}: cannot be opened any more ({error}). Was it moved meanwhile?") from error
         datasets.move_to_end(raster)
         return datasets[raster]
+
+
+@functools.lru_cache(maxsize=1)
+def _reader_of(plan: ReadPlan) -> TileReader:
+    """The reader of a process that reads one shard after another: it keeps its files open."""
+    return TileReader(plan, 1)
 
 
 def strip_shape(width_px: int, block_width_px: int, stride_px: int) -> tuple[int, int]:

@@ -72,7 +72,7 @@ def test_too_few_labels_make_no_split(labels: list[str] | None) -> None:
 
 
 def test_no_more_tiles_take_part_than_are_cheap(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(knn_probe, "_MOST_TILES", 7)
+    monkeypatch.setattr(knn_probe, "MOST_TILES", 7)
     split = split_for_knn(cut_of(["a", "b"] * 30, train_frac=0.5))
     assert split is not None
     assert len(split.memory) == len(split.queries) == 7

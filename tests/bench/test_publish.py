@@ -1,5 +1,8 @@
 import dataclasses
 import json
+import shutil
+import subprocess
+import sys
 from pathlib import Path
 
 import pytest
@@ -76,3 +79,16 @@ def test_publishing_refuses_to_overwrite_and_what_was_not_measured(run: Path, tm
         publish_run(run, tmp_path / "mine")
     with pytest.raises(ArtifactError, match="no measured cells"):
         publish_run(tmp_path / "mine", tmp_path / "again")
+
+
+def test_publishing_again_after_a_kill_finds_no_half_folder_in_the_way(
+    run: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("bench.publish.write_report", lambda folder, pictures: folder / "index.html")
+    with subprocess.Popen([sys.executable, "-c", ""]) as dead:
+        pass
+    left = tmp_path / f".{dead.pid}.mine"
+    shutil.copytree(run, left)
+    page = publish_run(run, tmp_path / "mine")
+    assert page == tmp_path / "mine" / "index.html"
+    assert [path for path in tmp_path.iterdir() if path.name.startswith(".")] == []

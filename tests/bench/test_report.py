@@ -16,6 +16,7 @@ from bench.tables.provenance_table import LOADED_CELLS, NOISY_CELLS
 from bench.tables.table import read_table, write_table
 from ris_core.errors import ArtifactError
 from ris_core.records import Tiles
+from tests.reliability.mutations import HOSTILE
 
 MINUS = "\N{MINUS SIGN}"
 VOID = {"meta", "img", "br", "link"}
@@ -308,3 +309,46 @@ def test_compared_words_hide_where_a_corpus_lies(run_folder: Path) -> None:
     assert "from ortho.tif (50 % of all tiles" in words
     assert words.startswith("3 backbones (tiny, mini, colour) under 2 search engines (exact, falconn) on 4,000 tiles")
     assert "secret" not in words
+
+
+class Skeleton(HTMLParser):
+    """Everything of a page but its words: tags and the names of their attributes; and all that could run or load."""
+
+    def __init__(self, path: Path) -> None:
+        super().__init__()
+        self.tags: list[tuple[str, ...]] = []
+        self.risky: list[str] = []
+        self.feed(path.read_text(encoding="utf-8"))
+
+    def handle_starttag(self, tag: str, attrs: list[tuple[str, str | None]]) -> None:
+        self.tags.append((tag, *(name for name, _ in attrs)))
+        named = {name: value or "" for name, value in attrs}
+        self.risky += [f"{tag} {name}={value}" for name, value in named.items() if "script:" in value.lower()]
+        self.risky += [f"{tag} {name}" for name in named if name.startswith("on")]
+
+
+def said_everywhere(folder: Path, words: str) -> None:
+    """Put words wherever a run's record and cells hold what a file, a name or a machine may say."""
+    record = read_run(folder)
+    suite = {**record.suite, "about": dict.fromkeys(record.suite["about"], words)}
+    machine = {key: words if isinstance(value, str) else value for key, value in record.machine.items()}
+    changed = {"suite_file": words, "suite_text": words, "version": words, "overrides": [words], "machine": machine}
+    changed |= {"suite": suite, "suite_name": words, "run_id": words, "corpus": {**record.corpus, "source": words}}
+    write_run(folder, dataclasses.replace(record, **changed))
+    for result in read_results(folder)[:3]:
+        write_result(folder, dataclasses.replace(result, status="failed", reason=words))
+
+
+@pytest.mark.usefixtures("without_figures")
+def test_page_and_tables_of_hostile_words_have_no_tag_more_than_those_of_harmless_ones(
+    report: Path, whole_run_folder: Path, tmp_path: Path
+) -> None:
+    shutil.copytree(whole_run_folder, tmp_path / "hostile")
+    said_everywhere(tmp_path / "hostile", " ".join(HOSTILE).replace("\0", ""))
+    page = Skeleton(write_report(tmp_path / "hostile"))
+    assert set(page.tags) <= set(Skeleton(report).tags)
+    assert page.risky == []
+    markdown = "\n".join(path.read_text(encoding="utf-8") for path in (tmp_path / "hostile").rglob("*.md"))
+    assert "<script" not in markdown
+    assert "<img" not in markdown
+    assert "](javascript" not in markdown

@@ -1,5 +1,6 @@
 import dataclasses
 import json
+import re
 from pathlib import Path
 
 import pytest
@@ -15,6 +16,7 @@ from bench.results import (
     read_result,
     read_results,
     read_run,
+    refusing_damage,
     result_path,
     write_result,
     write_run,
@@ -101,3 +103,32 @@ def test_long_and_odd_ids_keep_apart() -> None:
     assert len(cell_slug(long)) < 200
     assert cell_slug(long + "1") != cell_slug(long + "2")
     assert cell_slug("a b") != cell_slug("a_b")
+
+
+@pytest.mark.parametrize(
+    "change", [{"q": "many"}, {"recall_at_k": [[1.0]]}, {"params": []}, {"slow_build": 1}, {"hits_file": "../x.npz"},
+               {"hits_file": "/x.npz"}, {"record": []}],
+)  # fmt: skip
+def test_cell_of_other_types_or_with_answers_elsewhere_is_refused(tmp_path: Path, change: dict[str, object]) -> None:
+    cell = QueryResult(
+        "a/b", "a", "exact", "exact", {}, {}, space="corrected", mode="single", threads=1, k=5, hits_file="hits/a.npz"
+    )
+    path = tmp_path / "cell.json"
+    path.write_text(json.dumps(cell.to_json()), encoding="utf-8")
+    assert read_result(path) == cell
+    path.write_text(json.dumps({**cell.to_json(), **change}), encoding="utf-8")
+    with pytest.raises(ArtifactError, match=re.escape(str(path))):
+        read_result(path)
+
+
+@pytest.mark.parametrize("name", ["../x", "/x", "a/b", "", 7, ".hidden"])
+def test_run_whose_backbones_would_name_files_elsewhere_is_refused(tmp_path: Path, name: object) -> None:
+    record = RunRecord("one", "small", "small.toml", "", {"backbones": [{"name": name}]})
+    (tmp_path / "run.json").write_text(json.dumps(record.to_json()), encoding="utf-8")
+    with pytest.raises(ArtifactError, match=r"run\.json"):
+        read_run(tmp_path)
+
+
+def test_what_a_run_does_not_hold_is_told_of_its_folder(tmp_path: Path) -> None:
+    with pytest.raises(ArtifactError, match=r"KeyError: 'corpus' \(test_results.py, line"), refusing_damage(tmp_path):
+        {}["corpus"]

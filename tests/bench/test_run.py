@@ -21,6 +21,7 @@ from bench import bench_cells, machine, report, run_suite
 from bench.__main__ import main
 from bench.measuring.worker import Worker
 from bench.results import BuildResult, QueryResult, read_results, read_run, result_path
+from bench.session import Session
 from ris_core import artifacts
 from ris_core.engines import ENGINES
 
@@ -241,6 +242,7 @@ def test_failure_in_a_second_process_keeps_what_the_first_measured(desk: Path, t
     assert main([*arguments[:-2], "--resume", "r"]) == 0  # it is measured anew, in all its processes
     (row,) = read_results(only_run(desk))
     assert (row.status, row.processes) == ("ok", 2)
+    assert not (only_run(desk) / "failures").exists()  # its traceback is not true any more
 
 
 def test_answers_that_change_from_process_to_process_are_told(desk: Path, trouble: Callable) -> None:
@@ -393,6 +395,42 @@ def test_resume_of_another_suite_or_run_is_refused(desk: Path, capsys: pytest.Ca
     assert "a run of that name is there" in capsys.readouterr().err
 
 
+def test_resume_after_the_corpus_has_changed_is_refused(desk: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    assert main(["run", "small.toml", "-k", "build", "--run-id", "r"]) == 0
+    before = [path.read_bytes() for path in (only_run(desk) / "cells").iterdir()]
+    Image.new("RGB", (16, 16), (1, 2, 3)).save(desk / "pictures" / "field" / "00.png")
+    assert main(["run", "small.toml", "--resume"]) == 2
+    assert "pictures: has changed since" in capsys.readouterr().err
+    assert [path.read_bytes() for path in (only_run(desk) / "cells").iterdir()] == before
+
+
+def test_failed_row_that_cannot_be_kept_ends_the_run_with_a_message(
+    desk: Path, trouble: Callable, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    def full(*_: object) -> None:
+        raise artifacts.disk_error(Path("a row"), OSError(28, "No space left on device"))
+
+    trouble("raise")
+    monkeypatch.setattr(Session, "keep_failure", full)
+    assert main(["run", "small.toml", "--set", "engine.trouble.ghost=false", "-k", "trouble"]) == 2
+    said = capsys.readouterr().err
+    assert "a row: cannot be written" in said
+    assert "INTERNALERROR" not in said
+    assert "Traceback" not in said
+
+
+def test_cache_that_is_gone_ends_the_run_once(
+    desk: Path, trouble: Callable, capsys: pytest.CaptureFixture[str]
+) -> None:
+    trouble("lose the cache")
+    arguments = ["run", "small.toml", "--set", "engine.trouble.ghost=false", "--set", "measure.modes=['batch']"]
+    assert main([*arguments, "--run-id", "r"]) == 2
+    assert "is gone from the cache. Put it back, or run again with --resume" in capsys.readouterr().err
+    assert len(read_results(only_run(desk))) == 2  # those of exact search, measured before
+    trouble("none")
+    assert main([*arguments, "--resume"]) == 0
+
+
 def test_resume_on_another_machine_is_refused(desk: Path, capsys: pytest.CaptureFixture[str]) -> None:
     assert main(["run", "small.toml", "-k", "build", "--run-id", "r"]) == 0
     path = only_run(desk) / "run.json"
@@ -502,3 +540,13 @@ def test_run_leaves_the_users_pytest_settings_alone(desk: Path, monkeypatch: pyt
     monkeypatch.setenv("PYTEST_ADDOPTS", "--no-such-option")
     assert main(["run", "small.toml", "-k", "build"]) == 0
     assert not (desk / ".pytest_cache").exists()
+
+
+@pytest.mark.parametrize("name", ["../x", "a/b", "/x", ".x", "..", "two\nlines"])
+def test_run_id_that_would_lead_out_of_its_folder_is_refused(
+    desk: Path, capsys: pytest.CaptureFixture[str], name: str
+) -> None:
+    before = sorted(desk.rglob("*"))
+    assert main(["run", "small.toml", "--run-id", name]) == 2
+    assert "--run-id" in capsys.readouterr().err
+    assert sorted(desk.rglob("*")) == before

@@ -15,7 +15,9 @@ from bench.results import StageNote
 from bench.stages import Cache, prepare_base, prepare_tiles
 from bench.suite import BackboneEntry, CorpusSpec, QuerySpec, SpaceSpec
 from ris_core.backbone import BackboneSpec
+from ris_core.cluster import InProcess
 from ris_core.errors import CorpusError
+from ris_core.feature_batches import ExtractOptions
 from ris_core.recipe import DinoRecipe
 from ris_core.records import Tiles
 from ris_core.space import Space
@@ -58,6 +60,24 @@ class Desk:
 @pytest.fixture
 def desk(tmp_path: Path) -> Desk:
     return Desk(tmp_path / "cache")
+
+
+def test_stages_that_a_cluster_computes_are_those_of_one_process(
+    desk: Desk, corpus: CorpusSpec, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("ris_core.exact_shards.SHARD_ROWS", 5)
+    entry = BackboneEntry("net", NETWORK, RECIPE, extract=ExtractOptions(batch=4, shard_tiles=7))
+    alone = prepare_base(desk.cache, entry, prepare_tiles(desk.cache, corpus), QUERIES)
+    keys = {note.stage: note.key for note in desk.notes}
+    shared = Desk(tmp_path / "shared")
+    cache = dataclasses.replace(shared.cache, cluster=InProcess())  # not `IN_PROCESS`: all goes by shards
+    spread = prepare_base(cache, entry, prepare_tiles(cache, corpus), QUERIES)
+    assert {note.stage: note.key for note in shared.notes} == keys
+    np.testing.assert_array_equal(spread.raw.values, alone.raw.values)
+    np.testing.assert_array_equal(spread.truth.ids, alone.truth.ids)
+    np.testing.assert_array_equal(spread.truth.distances, alone.truth.distances)
+    files = {path.name for stage in ("features", "truth") for path in tmp_path.glob(f"shared/{stage}-*/*")}
+    assert files == {"features.npy", "ids.npy", "space.json", "progress.json", "distances.npy", "manifest.json"}
 
 
 def test_every_stage_is_done_once(desk: Desk, corpus: CorpusSpec) -> None:

@@ -387,3 +387,10 @@ def test_backbones_that_do_not_fit_are_told_before_anything_runs(tmp_path: Path)
         "[backbone.fixed] mixer_s32_224 takes no images of 128 px",
     ):
         assert finding in told
+
+
+def test_a_path_that_cannot_be_looked_at_is_a_fault_of_the_suite(tmp_path: Path) -> None:
+    path = tmp_path / "long.toml"
+    path.write_text(f'[corpus]\nsource = "{"z" * 5000}"\n', encoding="utf-8")
+    with pytest.raises(SuiteError, match=r"long\.toml: names a path that cannot be looked at"):
+        read_suite(path)

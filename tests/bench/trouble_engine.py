@@ -81,6 +81,9 @@ class Trouble(OnCpu):
             raise RuntimeError("out of luck")
         if fault == "crash":
             os.kill(os.getpid(), signal.SIGSEGV)
+        if fault == "lose the cache":
+            Path(".ris_cache").rename(".ris_cache.gone")
+            raise RuntimeError("of no account")
         if fault == "exit":
             os._exit(3)
         if fault == "hang":

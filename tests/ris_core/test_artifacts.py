@@ -1,6 +1,7 @@
 import errno
 import json
 import os
+import resource
 import signal
 import subprocess
 import sys
@@ -15,10 +16,15 @@ from ris_core.artifacts import (
     CorruptArtifactWarning,
     artifact_key,
     damage,
+    drop_unfinished,
+    exclusive,
     file_digest,
     make_once,
+    new_array,
     new_matrix,
+    reopen_array,
     write_json,
+    written_whole,
 )
 from ris_core.errors import ArtifactError
 
@@ -158,3 +164,129 @@ def test_new_matrix_takes_its_room_on_disk(tmp_path: Path, monkeypatch: pytest.M
     with pytest.raises(ArtifactError, match=r"a\.npy: cannot be written .*Free some space"):
         new_matrix(path, 4, 5)
     assert not path.exists()
+
+
+def test_array_that_is_reopened_takes_its_room_too(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    path = tmp_path / "a.npy"
+    np.lib.format.open_memmap(path, mode="w+", dtype=np.float16, shape=(1000, 1000))
+    assert path.stat().st_blocks * 512 < path.stat().st_size  # holes, as a copy may have
+    values = reopen_array(path)
+    assert path.stat().st_blocks * 512 >= path.stat().st_size
+    assert (values.shape, values.dtype) == ((1000, 1000), np.float16)
+
+    def full(*_: int) -> None:
+        raise OSError(errno.ENOSPC, "No space left on device")
+
+    monkeypatch.setattr(os, "posix_fallocate", full)
+    with pytest.raises(ArtifactError, match=r"a\.npy: cannot be written .*Free some space"):
+        reopen_array(path)
+    assert path.exists()
+    with pytest.raises(ArtifactError, match=r"b\.npy: cannot be written .*Free some space"):
+        new_array(tmp_path / "b.npy", (2, 3, 4), np.dtype(np.uint8))
+    assert not (tmp_path / "b.npy").exists()
+
+
+def test_array_that_numpy_could_not_write_whole_is_a_lack_of_room(tmp_path: Path) -> None:
+    def save(folder: Path) -> None:
+        before = resource.getrlimit(resource.RLIMIT_FSIZE)
+        resource.setrlimit(resource.RLIMIT_FSIZE, (4096, before[1]))  # as on a full disk, NumPy tells of counts alone
+        try:
+            np.save(folder / "long.npy", np.zeros(10_000))
+        finally:
+            resource.setrlimit(resource.RLIMIT_FSIZE, before)
+
+    with pytest.raises(ArtifactError, match=r"10000 requested and \d+ written.*Free some space"):
+        make_once(tmp_path, "tiles", {}, [], save)
+    assert not list(tmp_path.glob("tiles-*"))
+
+
+def test_hidden_leftovers_of_a_killed_attempt_stay_out_of_the_artifact(tmp_path: Path) -> None:
+    def make(folder: Path) -> None:
+        (folder / "whole.txt").write_text("whole")
+        (folder / ".training.pt.partial").write_text("half")
+        (folder / ".shards").mkdir()
+        (folder / ".shards" / "half").touch()
+
+    folder, _ = make_once(tmp_path, "tiles", {}, [], make)
+    assert {path.name for path in folder.iterdir()} == {"whole.txt", "manifest.json"}
+
+
+def test_missing_input_of_a_stage_is_not_told_as_a_full_disk(tmp_path: Path) -> None:
+    def read(folder: Path) -> None:
+        (tmp_path / "labels.csv").read_text(encoding="utf-8")
+
+    with pytest.raises(ArtifactError, match=r"labels\.csv: cannot be read \(No such file"):
+        make_once(tmp_path / "cache", "tiles", {}, [], read)
+    with pytest.raises(ArtifactError, match=r"labels\.csv: cannot be read"):
+        file_digest(tmp_path / "labels.csv")
+
+
+def test_lock_that_cannot_be_made_is_an_error_with_a_remedy(tmp_path: Path) -> None:
+    (tmp_path / "file").touch()
+    with pytest.raises(ArtifactError, match="cannot be written"), exclusive(tmp_path / "file" / ".lock"):
+        pass
+
+
+def test_what_dead_processes_left_unfinished_goes_and_what_living_ones_write_stays(tmp_path: Path) -> None:
+    below = tmp_path / "cells"
+    below.mkdir()
+    with subprocess.Popen([sys.executable, "-c", ""]) as dead:
+        pass
+    left = [below / f".row.json.{dead.pid}", tmp_path / f".{dead.pid}.ids.npy", tmp_path / f".{dead.pid}.published"]
+    kept = [below / f".row.json.{os.getpid()}", tmp_path / ".lock", tmp_path / ".report.lock", below / "row.json"]
+    left[-1].mkdir()
+    (left[-1] / "index.html").touch()
+    for path in [*left[:-1], *kept]:
+        path.touch()
+    drop_unfinished(tmp_path)
+    assert not any(path.exists() for path in left)
+    assert all(path.exists() for path in kept)
+
+
+def test_folder_written_whole_appears_whole_or_not_at_all(tmp_path: Path) -> None:
+    target = tmp_path / "published"
+
+    def stop(folder: Path) -> None:
+        folder.mkdir()
+        raise KeyboardInterrupt
+
+    with pytest.raises(KeyboardInterrupt), written_whole(target) as unfinished:
+        stop(unfinished)
+    assert not list(tmp_path.iterdir())
+    with written_whole(target) as unfinished:
+        unfinished.mkdir()
+        (unfinished / "page").touch()
+        assert not target.exists()
+    assert [path.name for path in tmp_path.rglob("*")] == ["published", "page"]
+    with pytest.raises(ArtifactError, match="not empty"), written_whole(target) as unfinished:
+        unfinished.mkdir()
+    assert [path.name for path in tmp_path.rglob("*")] == ["published", "page"]
+
+
+def test_whoever_waits_for_a_lock_is_told_what_its_holder_does(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    lock = tmp_path / ".tiles-1.lock"
+    script = (
+        "import sys; from pathlib import Path; from ris_core.artifacts import exclusive\n"
+        f"with exclusive(Path({str(lock)!r})): print('held', flush=True); sys.stdin.read()"
+    )
+    pipes = {"stdin": subprocess.PIPE, "stdout": subprocess.PIPE, "text": True}
+    for doing, told in (("", "making tiles-1"), ("measuring r", "measuring r")):
+        with subprocess.Popen([sys.executable, "-c", script], **pipes) as holder:  # type: ignore[call-overload]
+            assert holder.stdout.readline() == "held\n"
+            waiting = threading.Thread(target=lambda doing=doing: exclusive(lock, doing).__enter__())
+            waiting.start()
+            said = ""
+            while not said:
+                said = capsys.readouterr().err
+            assert said == f"waiting for another run that is {told} ...\n"
+            holder.stdin.close()
+            waiting.join(60)
+            assert not waiting.is_alive()
+
+
+@pytest.mark.parametrize("files", [[], {"a": 1}, {"a": {"bytes": 1}}, "a"])
+def test_manifest_of_other_values_is_damage(tmp_path: Path, files: object) -> None:
+    (tmp_path / "manifest.json").write_text(json.dumps({"files": files}), encoding="utf-8")
+    assert "manifest.json" in str(damage(tmp_path))

@@ -152,6 +152,22 @@ def test_diverged_training_is_refused(tmp_path):
     assert not (tmp_path / "model.safetensors").exists()
 
 
+def test_classifier_that_diverges_in_the_last_step_of_an_epoch_is_not_kept(tmp_path, monkeypatch):
+    true, seen = label_training._Loop._train_step, []
+
+    def spoil(loop, pixels, codes):
+        parts = true(loop, pixels, codes)
+        seen.append(1)
+        if len(seen) == loop.steps:
+            next(iter(loop.state.loss.parameters())).data.view(-1)[0] = np.nan
+        return parts
+
+    monkeypatch.setattr(label_training._Loop, "_train_step", spoil)
+    with pytest.raises(CheckpointError, match=r"epoch 1, by step .*the norm of the weights nan"):
+        train_with_labels(some_tiles(), LABELS, SPEC, RECIPES[0], tmp_path)
+    assert not list(tmp_path.iterdir())
+
+
 def test_probe_is_read_of_the_backbone_in_evaluation(tmp_path):
     modes = []
     options = TrainOptions(probe=lambda backbone: modes.append(backbone.training) or {"knn_20": 0.5}, probe_every=2)

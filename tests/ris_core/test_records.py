@@ -1,3 +1,5 @@
+import re
+import tracemalloc
 from pathlib import Path
 
 import geopandas as gpd
@@ -69,6 +71,18 @@ def test_tiles_without_a_place_come_back_too(tmp_path: Path) -> None:
         Tiles.open(tmp_path / "missing")
 
 
+def test_features_are_checked_in_little_memory(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("ris_core.records._BLOCK_VALUES", 2**12)
+    values = np.zeros((20_000, 64), np.float32)
+    values[[4_999, 19_999], 63] = np.nan
+    tracemalloc.start()
+    with pytest.raises(SearchError, match="2 of 20000 features are NaN or infinite, first for tile 4999"):
+        Features(values, np.arange(20_000))
+    peak = tracemalloc.get_traced_memory()[1]
+    tracemalloc.stop()
+    assert peak < values.size * 0.75  # one byte a value is what a mask of all takes; ids are half of it
+
+
 def test_features_name_the_tile_that_is_not_finite() -> None:
     values = np.ones((3, 2), np.float32)
     values[1, 0] = np.nan
@@ -95,3 +109,19 @@ def test_hits_reject_wrong_shapes_and_come_back_from_disk(tmp_path: Path) -> Non
         Hits(np.zeros((1, 2), np.int64), np.zeros((2, 1), np.float32))
     with pytest.raises(SearchError, match="int64 and float32"):
         Hits(np.zeros((1, 2), np.int32), np.zeros((1, 2), np.float32))
+
+
+@pytest.mark.parametrize("header", ["{'descr': '<f4', 'fortran_order': (", "\0", "{'shape': }", "'"])
+def test_array_whose_header_is_no_python_is_a_damaged_artifact(tmp_path: Path, header: str) -> None:
+    Hits(np.zeros((2, 3), np.int64), np.zeros((2, 3), np.float32)).save(tmp_path)
+    content = (tmp_path / "ids.npy").read_bytes()
+    (tmp_path / "ids.npy").write_bytes(content[:10] + header.encode().ljust(118) + content[128:])
+    with pytest.raises(ArtifactError, match=re.escape(str(tmp_path))):
+        Hits.open(tmp_path)
+
+
+def test_arrays_that_do_not_fit_each_other_name_their_folder(tmp_path: Path) -> None:
+    Hits(np.zeros((2, 3), np.int64), np.zeros((2, 3), np.float32)).save(tmp_path)
+    np.save(tmp_path / "ids.npy", np.zeros(7, np.int64))
+    with pytest.raises(ArtifactError, match=re.escape(str(tmp_path))):
+        Hits.open(tmp_path)

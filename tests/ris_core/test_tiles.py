@@ -256,16 +256,20 @@ def test_rasters_of_one_corpus_must_agree(make_raster: MakeRaster, tmp_path: Pat
         cut_tiles(tmp_path / "type", TileSpec(size_px=16))
 
 
-def test_interrupt_leaves_no_half_file(
+def test_interrupted_tiling_leaves_no_half_file_and_goes_on(
     make_raster: MakeRaster, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     def interrupted(*_: object) -> None:
         raise KeyboardInterrupt
 
-    monkeypatch.setattr(mosaic._Visit, "_keep", interrupted)
-    with pytest.raises(KeyboardInterrupt):
-        cut_tiles(make_raster(noise(64, 64)), TileSpec(size_px=16), tmp_path / "out")
-    assert not list((tmp_path / "out").iterdir())
+    path = make_raster(noise(64, 64))
+    with monkeypatch.context() as patch:
+        patch.setattr(mosaic._Visit, "_keep", interrupted)
+        with pytest.raises(KeyboardInterrupt):
+            cut_tiles(path, TileSpec(size_px=16), tmp_path / "out")
+    assert all(file.name.startswith(".") for file in (tmp_path / "out").iterdir())
+    cut_tiles(path, TileSpec(size_px=16), tmp_path / "out")
+    assert sorted(file.name for file in (tmp_path / "out").iterdir()) == ["pixels.npy", "tiles.parquet", "tiling.json"]
 
 
 def test_progress_goes_to_stderr_when_asked(make_raster: MakeRaster, capfd: pytest.CaptureFixture[str]) -> None:

@@ -1,4 +1,6 @@
 import dataclasses
+import errno
+import os
 
 import numpy as np
 import pandas as pd
@@ -57,6 +59,26 @@ def test_state_comes_back_as_it_was(tmp_path):
         assert torch.equal(state.optimizer.state[p]["exp_avg"], other.optimizer.state[q]["exp_avg"])
     assert (other.epoch, other.step, other.epoch_s, other.log) == (3, 2, 1.5, state.log)
     assert torch.equal(state.sums, other.sums)
+
+
+def test_full_disk_is_told_whatever_torch_makes_of_it_and_the_old_state_stays(tmp_path, monkeypatch):
+    make_state().save(tmp_path)
+    before = (tmp_path / STATE).read_bytes()
+
+    def full(content, file):
+        try:
+            raise OSError(errno.ENOSPC, os.strerror(errno.ENOSPC))
+        finally:
+            raise RuntimeError("[enforce fail at inline_container.cc:671] . unexpected pos 704 vs 598")
+
+    monkeypatch.setattr(torch, "save", full)
+    with pytest.raises(ArtifactError, match=r"training\.pt: cannot be written \(No space left.*Free some space"):
+        make_state().save(tmp_path)
+    assert (tmp_path / STATE).read_bytes() == before
+    assert {path.name for path in tmp_path.iterdir()} == {STATE}
+    monkeypatch.setattr(torch, "save", lambda content, file: (_ for _ in ()).throw(RuntimeError("a bug")))
+    with pytest.raises(RuntimeError, match="a bug"):
+        make_state().save(tmp_path)
 
 
 def test_state_of_another_training_is_refused(tmp_path):

@@ -244,3 +244,12 @@ def test_npz_without_a_single_matrix_asks_which(tmp_path: Path) -> None:
 def test_base_stays_unread_until_it_is_asked_for(tmp_path: Path) -> None:
     np.savez(tmp_path / "v.npz", vectors=BAD, labels=list("abcdefg"))
     assert read_vectors(tmp_path / "v.npz").n == 7
+
+
+def test_header_that_is_no_python_is_refused(tmp_path: Path) -> None:
+    path = tmp_path / "a.npy"
+    np.save(path, np.ones((3, 2), np.float32))
+    content = path.read_bytes()
+    path.write_bytes(content[:10] + b"{'descr': (".ljust(118) + content[128:])
+    with pytest.raises(CorpusError, match=r"a\.npy"):
+        read_vectors(path)

@@ -95,3 +95,10 @@ def test_ir_measures_reads_both_files(tmp_path):
     )
     assert scores[ir_measures.P @ 1] == 1
     assert scores[ir_measures.AP] == pytest.approx((1 + 2 / 3) / 2)
+
+
+def test_a_number_that_no_id_can_be_is_refused_with_its_line(tmp_path):
+    path = tmp_path / "a.qrels"
+    path.write_text(f"1 0 2 1\n{10**30} 0 3 1\n", encoding="utf-8")
+    with pytest.raises(ArtifactError, match="line 2: topic"):
+        read_qrels(path)

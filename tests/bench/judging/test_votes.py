@@ -6,7 +6,7 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from bench.judging.spreadsheet import in_one_line
+from bench.judging.spreadsheet import guarded, in_one_line, unguarded
 from bench.judging.votes import (
     agreement_table,
     cohens_kappa,
@@ -167,3 +167,31 @@ def test_agreement_counts_shared_tiles_alone() -> None:
     table = agreement_table(votes)
     assert table[["first", "second", "tiles", "agreement"]].to_numpy().tolist() == [["ann", "ben", 2, 0.5]]
     assert list(agreement_table(frame({})).columns) == list(table.columns)
+
+
+def test_half_written_file_of_a_killed_process_is_no_second_judge(tmp_path: Path) -> None:
+    (tmp_path / "ann.csv").write_text("concept,tile,relevant\nroad,7,1\n", encoding="utf-8")
+    (tmp_path / ".4711.ann.csv").write_text("concept,tile,relevant\nroad,7,0\nro", encoding="utf-8")
+    votes = read_votes(tmp_path)
+    assert votes[["judge", "tile", "grade"]].to_numpy().tolist() == [["ann", 7, 1]]
+
+
+@given(st.text())
+def test_a_guarded_text_is_no_formula_and_comes_back(text: str) -> None:
+    assert unguarded(guarded(text)) == text
+    assert not guarded(text).startswith(("=", "+", "@", "\t", "\r"))
+
+
+@pytest.mark.parametrize("concept", ["=1+1", "@SUM(A1)", "+x", "-2+3", "'=x"])
+def test_a_concept_that_a_spreadsheet_would_compute_is_guarded_in_its_file(tmp_path: Path, concept: str) -> None:
+    path = tmp_path / "ann.csv"
+    rows = pd.DataFrame({"concept": [concept], "queries": ["1"], "tile": [3], "grade": [1]})
+    write_sheet_rows(rows, path)
+    assert f"\n'{concept}," in path.read_text(encoding="utf-8")
+    assert read_votes(tmp_path)["concept"].tolist() == [concept]
+
+
+def test_a_tile_that_no_id_can_be_is_refused(tmp_path: Path) -> None:
+    (tmp_path / "ann.csv").write_text(f"concept,tile,relevant\nwood,{2**63},1\n", encoding="utf-8")
+    with pytest.raises(ArtifactError, match="line 2"):
+        read_votes(tmp_path)

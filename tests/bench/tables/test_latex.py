@@ -58,3 +58,10 @@ def test_nothing_is_a_comment() -> None:
 def test_numbers_stand_to_the_right() -> None:
     page = pd.DataFrame({"a": ["1,000", "-2.5e-05", ""], "b": ["1", "x", ""]})
     assert alignments(page) == ["right", "left"]
+
+
+def test_line_ends_and_marks_that_cannot_be_seen_become_blanks() -> None:
+    page = pd.DataFrame({"a\u202eb": ["x\x1by", "\u2066z"]})
+    text = latex_of(page, "one\n\ntwo\0", "any")
+    assert "one  two " in text
+    assert all(letter.isprintable() or letter == "\n" for letter in text)

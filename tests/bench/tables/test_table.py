@@ -157,3 +157,12 @@ def test_latex_compiles(models, tmp_path):
     done = subprocess.run(command, cwd=tmp_path, capture_output=True, text=True, errors="replace", check=False)
     assert done.returncode == 0, done.stdout[-2000:]
     assert "longtable" in Path(tmp_path / "lsh_parameters.tex").read_text()
+
+
+@pytest.mark.parametrize("text", ["=1+1", "<img src=x>", "[x](javascript:alert(1))", "`c`", "a|b", "a\\|b", "-2+3"])
+def test_hostile_texts_stay_texts_in_every_form_of_a_table(tmp_path: Path, text: str) -> None:
+    write_table(pd.DataFrame({"name": [text, "plain"]}), tmp_path, "any", "<b> [x](y)")
+    markdown = (tmp_path / "any.md").read_text(encoding="utf-8")
+    assert not any(part in markdown for part in ("<", "](", "`c`", " a|b"))
+    assert not (tmp_path / "any.csv").read_text(encoding="utf-8").splitlines()[1].startswith(("=", "-2"))
+    assert read_table(tmp_path / "any.csv")["name"].tolist() == [text, "plain"]

@@ -7,13 +7,22 @@ import pytest
 from PIL import Image
 
 from ris_core.errors import CorpusError
-from ris_core.tiling.image_folder import list_images, read_images
+from ris_core.parallel import in_order
+from ris_core.tiling.image_folder import ImageFolder, list_images
+from ris_core.tiling.image_reader import ImageReader
+from ris_core.tiling.pixel_store import Batch
 
 
 def png(values: np.ndarray) -> bytes:
     buffer = io.BytesIO()
     Image.fromarray(values).save(buffer, "PNG")
     return buffer.getvalue()
+
+
+def read_images(images: ImageFolder, rows: np.ndarray, size_px: int, threads: int) -> list[Batch]:
+    reader = ImageReader(images, images.names, np.full((len(images.names), 4), np.nan), size_px)
+    with reader.reading() as read:
+        return list(in_order(read, reader.pieces(rows), threads))
 
 
 def picture(seed: int, height: int = 16, width: int = 16) -> np.ndarray:
@@ -53,7 +62,7 @@ def test_images_are_sorted_and_labelled_by_their_folder(tmp_path: Path, kind: st
     assert images.labels == ["water", "water", "wood"]
     (read,) = read_images(images, np.array([2, 0]), 16, threads)
     assert (read.pixels == np.stack([picture(2), picture(3)])).all()
-    assert read.coverage.tolist() == [1.0, 1.0]
+    assert list(read.records[0]["coverage"]) == [1.0, 1.0]
 
 
 def test_image_is_cut_to_its_centred_square_and_averaged(tmp_path: Path) -> None:
@@ -64,8 +73,8 @@ def test_image_is_cut_to_its_centred_square_and_averaged(tmp_path: Path) -> None
     (read,) = read_images(images, np.array([0]), 16, 1)
     means = values[:, 6:38].reshape(16, 2, 16, 2, 3).mean(axis=(1, 3))
     assert (read.pixels[0] == np.floor(means + 0.5)).all()
-    assert read.corners.tolist() == [[0, 6]]
-    assert read.coverage[0] == pytest.approx(1 - 8 / 1024)
+    assert read.records[0]["corners"] == ((0, 6),)
+    assert read.records[0]["coverage"][0] == pytest.approx(1 - 8 / 1024)
 
 
 def test_grey_and_palette_images_become_colour(tmp_path: Path) -> None:

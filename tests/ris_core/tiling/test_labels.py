@@ -64,3 +64,10 @@ def test_vectors_have_a_label_a_line_and_may_have_none(tmp_path: Path, text: str
     for n in (2, 4):
         with pytest.raises(CorpusError, match=f"labels 3 vectors, but there are {n}"):
             read_vector_labels(tmp_path / "labels.csv", n)
+
+
+def test_lines_with_more_fields_than_the_heading_are_refused(tmp_path: Path) -> None:
+    path = tmp_path / "labels.csv"
+    path.write_text("row,col,label\n0,0,wood,more\n9,9,wood,more\n", encoding="utf-8")
+    with pytest.raises(CorpusError, match="more fields"):
+        read_labels(path, ["a.tif"], lay_grids([(32, 32)], 16, 16, half_offset=False))

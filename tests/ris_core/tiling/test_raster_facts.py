@@ -6,8 +6,10 @@ import pytest
 import rasterio
 from affine import Affine
 from PIL import Image
+from rasterio._err import CPLE_AppDefinedError
 from rasterio.enums import ColorInterp
 from rasterio.env import get_gdal_config
+from rasterio.windows import Window
 
 from ris_core.errors import RasterError
 from ris_core.tiling.raster_facts import (
@@ -59,6 +61,22 @@ def test_block_that_cannot_be_decoded_is_named_by_its_window(make_raster: MakeRa
     path.write_bytes(content)
     with open_raster(path) as dataset, pytest.raises(RasterError, match="the whole raster cannot be decoded"):
         read_values(dataset, (1, 2, 3))
+
+
+@pytest.mark.parametrize("photometric", ["rgb", "ycbcr"])
+def test_jpeg_block_that_ends_too_early_is_told_though_gdal_takes_it(make_raster: MakeRaster, photometric: str) -> None:
+    values = np.random.default_rng(0).integers(1, 255, (3, 64, 64)).astype(np.uint8)
+    path = make_raster(values, compress="jpeg", photometric=photometric, blockxsize=32, blockysize=32)
+    with open_raster(path) as dataset:
+        read_values(dataset, (1, 2, 3))
+        offset, size = (int(dataset.get_tag_item(f"BLOCK_{what}_1_1", "TIFF", bidx=1)) for what in ("OFFSET", "SIZE"))
+    content = bytearray(path.read_bytes())
+    content[offset + size // 2 : offset + size] = bytes(size - size // 2)
+    path.write_bytes(content)
+    with open_raster(path) as dataset:
+        read_values(dataset, (1, 2, 3), window=Window(0, 0, 32, 32))  # another block
+        with pytest.raises(RasterError, match=r"cannot be decoded \(.*JPEG.*damaged or truncated"):
+            read_values(dataset, (1, 2, 3))
 
 
 def test_picture_without_georeference_is_refused_without_a_warning(tmp_path: Path) -> None:
@@ -125,3 +143,9 @@ def test_cache_of_decoded_blocks_is_bounded_unless_the_environment_says_otherwis
         monkeypatch.setenv("GDAL_CACHEMAX", "100")
         with bounded_cache():
             assert get_gdal_config("GDAL_CACHEMAX") == before
+
+
+def test_what_gdal_says_between_rasterios_own_errors_names_the_file(make_raster: Callable[..., Path]) -> None:
+    path = make_raster(np.ones((3, 32, 32), np.uint8))
+    with pytest.raises(RasterError, match=r"ortho\.tif"), open_raster(path):
+        raise CPLE_AppDefinedError(3, 1, "Key 0 of unknown type.")  # as `dataset.colorinterp` does it

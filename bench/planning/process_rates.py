@@ -1,0 +1,43 @@
+"""What a run takes before its first stage, and after its last cell: its start, and the drawing of its report."""
+
+import subprocess
+import sys
+import tempfile
+import time
+from pathlib import Path
+
+import numpy as np
+from matplotlib.figure import Figure
+
+from bench.figures import FIGURES
+from bench.figures.style import save_figure
+from bench.planning.growth_law import Law, Seconds
+from bench.planning.stage_cost import StageCost
+
+_SPREAD = 3.0  # figures differ so much: an empty one is left out, one of many curves is several plain ones
+_POINTS = 500
+
+
+def start_cost() -> StageCost:
+    """The row of the start: a fresh process that imports what a run imports."""
+    start = time.perf_counter()
+    subprocess.run([sys.executable, "-c", "import bench.run_suite, bench.machine as m; m.fingerprint()"], check=True)
+    seconds = time.perf_counter() - start
+    return StageCost("start", "", 1, seconds=Law((1,), (seconds,)).at(1))
+
+
+def report_cost() -> StageCost:
+    """The row of the report: tables, figures and page."""
+    figure = Figure()
+    axes = figure.subplots(1, 2)
+    for ax in axes:
+        ax.plot(np.arange(_POINTS), np.sin(np.arange(_POINTS)), marker="o")
+    with tempfile.TemporaryDirectory() as folder:
+        save_figure(figure, Path(folder) / "warm")
+        start = time.perf_counter()
+        save_figure(figure, Path(folder) / "timed")
+        seconds = (time.perf_counter() - start) * len(FIGURES)
+    words = "of plain figures: real ones take a third to three times as long"
+    return StageCost(
+        "report", "", len(FIGURES), False, Seconds(seconds / _SPREAD, seconds, seconds * _SPREAD), note=words
+    )

@@ -1,0 +1,3 @@
+from tests.reliability.registry import scenario_test
+
+test_scenario = scenario_test("input")
