@@ -11,14 +11,15 @@ import sys
 import threading
 from pathlib import Path
 
-from bench.run_suite import INTERRUPTED, RunOptions, measure_rest
 from ris_core.errors import RisError
 
-BAD_INPUT = 2
+BAD_INPUT, INTERRUPTED = 2, 130
 
 
 def main(order: str) -> int:
     """Carry out an order; the exit status, as of ``python -m bench run``."""
+    from bench.run_suite import RunOptions, measure_rest  # here: the processes of cells import this module, not torch
+
     signal.signal(signal.SIGINT, signal.default_int_handler)  # ignored in processes that a shell starts beside itself
     threading.Thread(target=_end_with_input, daemon=True).start()
     fields = json.loads(order)

@@ -77,12 +77,13 @@ class TimedWorker:
 
         gone = (distributed.CancelledError, distributed.scheduler.KilledWorker)
         with contextlib.suppress(*gone):
-            while future.done() or not self._is_gone():
-                try:
-                    return future.result(timeout=2 * _LOOK_S)
-                except TimeoutError:
-                    if future.done():
-                        raise  # the function's own
+            while not future.done() and not self._is_gone():
+                with contextlib.suppress(
+                    TimeoutError
+                ):  # ours, or the function's own, which comes again with the result
+                    future.result(timeout=2 * _LOOK_S)
+            if future.done():
+                return future.result()
         raise ClusterError(
             f"worker {self.name}: is gone, or its scheduler is. Everything measured is kept: go on with --resume; "
             "another worker on such a machine will do."

@@ -3,12 +3,14 @@
 import contextlib
 import logging
 import os
+import signal
 import sys
 import tempfile
 import time
 from collections import deque
 from collections.abc import Callable, Iterable, Iterator, Mapping
 from dataclasses import replace
+from multiprocessing import resource_tracker
 from pathlib import Path
 from typing import Any, TypeVar
 
@@ -201,19 +203,31 @@ def local_cluster(workers: int | None) -> Iterator[DaskCluster]:
             _settings(
                 {"distributed.nanny.pre-spawn-environ": _environment(max(1, cores // n)), "temporary-directory": folder}
             ),
-            distributed.LocalCluster(
-                n_workers=n,
-                threads_per_worker=1,
-                host="127.0.0.1",
-                dashboard_address="127.0.0.1:0",  # None would take port 8787, or warn that another has it
-                scheduler_kwargs={"dashboard": False},
-                memory_limit=None,
-                local_directory=folder,
-                silence_logs=logging.CRITICAL,
-            ) as processes,
+            _processes(n, folder) as processes,
             distributed.Client(processes, set_as_default=False) as client,
         ):
             yield from _opened(DaskCluster(client, f"local:{n}"))
+
+
+def _processes(n: int, folder: str) -> Any:
+    """Dask's own cluster of ``n`` processes. Ctrl-C does not reach them: this process hears it, and ends them."""
+    import distributed
+
+    resource_tracker.ensure_running()  # now: it lifts the mask of the thread that starts it
+    held = signal.pthread_sigmask(signal.SIG_BLOCK, {signal.SIGINT})  # inherited by threads, and by their processes
+    try:
+        return distributed.LocalCluster(
+            n_workers=n,
+            threads_per_worker=1,
+            host="127.0.0.1",
+            dashboard_address="127.0.0.1:0",  # None would take port 8787, or warn that another has it
+            scheduler_kwargs={"dashboard": False},
+            memory_limit=None,
+            local_directory=folder,
+            silence_logs=logging.CRITICAL,
+        )
+    finally:
+        signal.pthread_sigmask(signal.SIG_SETMASK, held)
 
 
 @contextlib.contextmanager

@@ -25,11 +25,11 @@ from ris_core.errors import ArtifactError
 
 BUILD = BuildResult(
     cell="tiny/falconn/build-1t", backbone="tiny", engine="falconn", kind="falconn", params={"tables": 3}, threads=1,
-    n=10, d=4, build_s=[0.1, 0.2], load_s=0.01, transform_s=0.02, size_bytes=12, derived={"hash_functions": 2},
+    n=10, d=4, build_s=[[0.1, 0.2]], load_s=[0.01], transform_s=[0.02], size_bytes=12, derived={"hash_functions": 2},
 )  # fmt: skip
 QUERY = QueryResult(
     cell="tiny/falconn/corrected/single-1t", backbone="tiny", engine="falconn", kind="falconn", params={"tables": 3},
-    query_params={"probes_per_table": 1}, space="corrected", mode="single", threads=1, k=3, q=2, times_s=[0.5, 1e-9],
+    query_params={"probes_per_table": 1}, space="corrected", mode="single", threads=1, k=3, q=2, times_s=[[0.5, 1e-9]],
     recall_at_k=[1.0, 1 / 3], precision={"easy": [0.25]}, hits_file="hits/x.npz",
 )  # fmt: skip
 RUN = RunRecord("r1", "demo", "demo.toml", "text", {"name": "demo"}, cells=[QUERY.cell, BUILD.cell])
@@ -43,7 +43,7 @@ def test_result_comes_back_unchanged(tmp_path: Path, result: BuildResult | Query
 
 @given(st.lists(st.floats(allow_nan=False, allow_infinity=False), max_size=5))
 def test_times_keep_every_digit(times: list[float]) -> None:
-    result = dataclasses.replace(QUERY, times_s=times)
+    result = dataclasses.replace(QUERY, times_s=[times])
     assert QueryResult.from_json(json.loads(json.dumps(result.to_json()))) == result
 
 

@@ -124,6 +124,7 @@ SCENARIOS = (
         "Tables, artifacts and files are those of a run in one process; nothing names a machine.",
         on_a_scheduler,
         tries=5,
+        tries_in_tests=0,  # the better part of a minute
     ),
     *(
         Scenario(
