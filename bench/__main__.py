@@ -267,7 +267,11 @@ def _parser() -> argparse.ArgumentParser:
     run.add_argument("--cache", type=Path, default=cache, metavar="DIR", help="artifacts (default: %(default)s)")
     run.add_argument("--reports", type=Path, default=Path("reports"), metavar="DIR", help="runs (default: %(default)s)")
     run.add_argument("--run-id", metavar="ID", help="name of the new run (default: date and time)")
-    run.add_argument("--cluster", metavar="WHO", help="who computes stages: local, local:N or tcp://host:port")
+    run.add_argument(
+        "--cluster",
+        metavar="WHO",
+        help="who cuts, extracts and finds exact neighbours: local, local:N or tcp://host:port",
+    )
     run.add_argument("--repeat", type=int, metavar="N", help="A/A test: measure N runs and gate each by the one before")
     run.set_defaults(command=_run)
 
@@ -282,7 +286,13 @@ def _parser() -> argparse.ArgumentParser:
     plan = commands.add_parser("plan", help="say what a run of a suite will cost, from a minute of measuring")
     _add_suite(plan)
     plan.add_argument("--cache", type=Path, default=cache, metavar="DIR", help="artifacts (default: %(default)s)")
-    plan.add_argument("--workers", type=_count, default=1, metavar="N", help="that share the stages (default: 1)")
+    plan.add_argument(
+        "--workers",
+        type=_count,
+        default=1,
+        metavar="N",
+        help="workers that share tiles, features and truth (default: 1)",
+    )
     plan.add_argument("--csv", type=Path, metavar="FILE", help="write the table")
     plan.add_argument("--against", type=Path, metavar="RUN", help="SUITE is such a table: hold a run against it")
     plan.add_argument("--out", type=Path, metavar="DIR", help="with --against: folder for the comparison")

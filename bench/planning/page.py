@@ -74,6 +74,8 @@ def forecast_page(suite: Suite, forecast: Forecast, cache: Path, workers: int = 
     if unknown:
         text.append(f"not in it    {', '.join(unknown)}: cannot be forecast, see there")
     text += [f"warning      {warning}" for warning in forecast.warnings]
+    if forecast.was_busy:
+        text.append("warning      other programs computed on this machine meanwhile: a quiet one takes less time")
     text += [
         "",
         f"machine      {describe(fingerprint())}",
@@ -123,5 +125,5 @@ _LEGEND = """n: tiles, vectors or cells; with ≤ no more than that.
 disk: arrays that the stage leaves in the cache, by their shapes; tables and JSON beside them come to little.
 memory: of the stage's process at its peak, by formula where it was not measured; an index by its own definition.
 growth: how time grows with n around this n.
-likely: a third less to a third more, for the machine's moods; beyond the sizes measured, also from a straight line
+likely: from 1/1.3 to 1.3 of the time, for the machine's moods; beyond the sizes measured, also from a straight line
 to a power law."""

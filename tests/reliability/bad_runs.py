@@ -139,6 +139,7 @@ TARGETS = (
         _ask_of_damaged,
         tries=3000,
         tries_in_tests=0,
+        options=("--cache", "--tile"),
     ),
 )
 SCENARIOS = as_scenarios(__name__, TARGETS)

@@ -75,6 +75,7 @@ TARGETS = (
         _read_overridden,
         tries=2000,
         tries_in_tests=2,
+        options=("--set",),
     ),
 )
 SCENARIOS = as_scenarios(__name__, TARGETS)

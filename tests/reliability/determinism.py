@@ -37,10 +37,8 @@ def other_threads(folder: Path, rng: np.random.Generator) -> Outcome:
     apart = max(_distance(weights[0][name], weights[1][name]) for name in weights[1])
     expect(min(distances) <= _LEAST, f"features of random weights lie {min(distances):.1g} apart")
     expect(max(distances) <= _MOST, f"features of trained weights lie {max(distances):.1g} apart")
-    shown = ", ".join(f"{distance:.1g}" for distance in sorted(distances))
-    return Outcome(
-        RECOVERED, f"{threads} threads: weights {apart:.1g}, features {shown} apart, relative to the largest"
-    )
+    shown = f"features of random weights {min(distances):.1g}, of trained ones {max(distances):.1g}"
+    return Outcome(RECOVERED, f"apart with {threads} threads, of the largest: trained weights {apart:.1g}, {shown}")
 
 
 def _run(folder: Path, threads: int) -> None:

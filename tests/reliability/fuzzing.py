@@ -61,6 +61,7 @@ class Target:
         attempt: Makes one damaged input in the empty folder that it is given, where the process stands, and reads it.
         tries: How many inputs the command tries unless told otherwise.
         tries_in_tests: How many the tests try.
+        options: Of the command line, which a message may name in place of a file.
     """
 
     name: str
@@ -69,6 +70,7 @@ class Target:
     attempt: Callable[[Any, Path, np.random.Generator], None]
     tries: int = 2000
     tries_in_tests: int = 12
+    options: tuple[str, ...] = ()
 
 
 @dataclasses.dataclass(frozen=True)
@@ -165,9 +167,9 @@ def _attempted(target: Target, material: Any, case: Path, seed: int) -> Verdict:
     try:
         target.attempt(material, case, np.random.default_rng(seed))
     except RisError as error:
-        names = {path.name for path in case.rglob("*")} | {case.name}
+        names = {path.name for path in case.rglob("*")} | {case.name, *target.options}
         if not any(name and name in str(error) for name in names):
-            return Verdict(FAILED, f"the message names no file: {error}")
+            return Verdict(FAILED, f"the message names no file and no option: {error}")
         return Verdict(REFUSED, str(error))
     except BaseException:  # noqa: BLE001 - whatever else leaves a reader would be a traceback for its user
         told = [line[:_LONGEST_LINE] for line in traceback.format_exc(limit=-12).splitlines()]

@@ -45,7 +45,11 @@ def page(scenarios: Sequence[Scenario], trials: Mapping[str, Trial]) -> str:
     tried = [trials[scenario.name] for scenario in scenarios if scenario.name in trials]
     total = sum(trial.tries for trial in tried)
     failed = sum(trial.failed for trial in tried)
-    summary = f"{len(tried)} scenarios were tried {total:,} times; {failed or 'none'} did harm."
+    last = max((trial.date for trial in tried), default="no day")
+    summary = (
+        f"{len(tried)} of {len(scenarios)} scenarios were tried, {total:,} tries in all, the last on {last}; "
+        f"{failed or 'none'} of the tries did harm."
+    )
     groups = dict.fromkeys(scenario.group for scenario in scenarios)
     tables = [_table(group, [s for s in scenarios if s.group == group], trials) for group in groups]
     return TEMPLATE.read_text(encoding="utf-8").replace("SUMMARY", summary).replace("TABLES", "\n\n".join(tables))

@@ -129,7 +129,7 @@ SCENARIOS = (
     *(
         Scenario(
             f"local_cluster_{name}_{target}",
-            "determinism",
+            "kills",
             f"`run --cluster local:2`; {name.upper()} to {whom} in the middle of a shared stage; `--resume`.",
             "It ends with status 130 and leaves no process; then all is as by a run in one process.",
             functools.partial(interrupted, number=number, target=target),

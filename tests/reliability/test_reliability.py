@@ -56,7 +56,7 @@ def test_trials_are_read_as_written_and_the_page_shows_every_scenario(tmp_path: 
     write_trials(kept, tmp_path / "trials.csv")
     assert read_trials(tmp_path / "trials.csv") == kept
     shown = page([scenario(None), scenario(None, "other")], kept)
-    assert "1 scenarios were tried 1,200 times; 1 did harm." in shown
+    assert "1 of 2 scenarios were tried, 1,200 tries in all, the last on 2026-01-02; 1 of the tries did harm." in shown
     assert "| `sample` | It is killed. | 1200 | 1100 | 99 | 1 | It goes on. **lost a \\| row** |" in shown
     assert "| `other` | It is killed. | not yet |" in shown
 

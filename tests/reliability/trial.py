@@ -1,6 +1,7 @@
 """Scenarios tried many times, and what came of it."""
 
 import dataclasses
+import re
 import shutil
 import sys
 import time
@@ -14,6 +15,8 @@ import pytest
 from tests.reliability.scenario import RECOVERED, REFUSED, Failure, Scenario
 
 FAILED, SKIPPED = "failed", "skipped"
+_FOLDERS = re.compile(r"(?:/[^\s/\"':]+)+/")  # of the machine on which it was tried
+_LONGEST = 300
 
 
 @dataclasses.dataclass(frozen=True)
@@ -87,7 +90,12 @@ def _try_once(scenario: Scenario, folder: Path, rng: np.random.Generator) -> tup
     except pytest.skip.Exception as skipped:
         return SKIPPED, f"not tried: {skipped}"
     except Failure as failure:
-        return FAILED, str(failure)
+        return FAILED, _told(str(failure))
     except Exception as error:  # noqa: BLE001 - whatever escapes is harm done: counted, told, and the next one tried
         traceback.print_exc()
-        return FAILED, f"{type(error).__name__}: {error}"
+        return FAILED, _told(f"{type(error).__name__}: {error}")
+
+
+def _told(words: str) -> str:
+    """What went wrong, on one line and without folders of this machine."""
+    return _FOLDERS.sub("", " ".join(words.split()))[-_LONGEST:]
