@@ -80,7 +80,7 @@ def open_crew(address: str | None, say: Callable[[str], None]) -> Iterator[Crew]
             yield Crew()
             return
         client = cluster.client
-        workers = client.scheduler_info()["workers"]
+        workers = client.scheduler_info(n_workers=-1)["workers"]  # some versions list five by default
         hosts = tuple(sorted({worker["host"] for worker in workers.values()}))
         timed = None if str(address).startswith(LOCAL) else choose_worker(client)
         opened.enter_context(_losses_told(client, say))

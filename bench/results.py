@@ -17,7 +17,7 @@ from pathlib import Path, PurePosixPath
 from typing import Any, ClassVar, Self
 
 from bench.json_types import fits, wrong_fields
-from ris_core.artifacts import write_json
+from ris_core.artifacts import LACKS, write_json
 from ris_core.errors import UNREADABLE, ArtifactError
 
 OK, FAILED, SKIPPED = "ok", "failed", "skipped"
@@ -451,7 +451,7 @@ class StageNote(_JsonRecord):
         folder: The artifact's folder, absolute; on disk relative to the run's.
         key: The artifact's key.
         reused: Whether it was in the cache already.
-        wall_s: Seconds that it took when it was made.
+        wall_s: Seconds that it took when it was made: its last attempt, where earlier ones were cut off.
         notes: Counts and rates of the stage, such as n, d, tiles_per_s.
     """
 
@@ -590,9 +590,9 @@ def refusing_damage(*folders: Path) -> Iterator[None]:
     """
     try:
         yield
-    except BrokenPipeError:  # of what is printed
-        raise
     except UNREADABLE as error:
+        if isinstance(error, OSError) and error.errno in LACKS:
+            raise
         place = traceback.extract_tb(error.__traceback__)[-1]
         raise ArtifactError(
             f"{', '.join(map(str, folders))}: not what a run of this version leaves: {type(error).__name__}: {error} "

@@ -1,5 +1,6 @@
 """One run under way: its suite, cells and folder, and the stages that it has asked for so far."""
 
+import contextlib
 import dataclasses
 import resource
 import shutil
@@ -96,8 +97,11 @@ class Session:
         if _identity(note) in self._noted:
             return  # a later pass comes by again: what the first one made stays told
         self._noted.add(_identity(note))
-        known = [s.to_json() for s in read_run(self.folder).stage_notes if _identity(s) != _identity(note)]
-        update_run(self.folder, stages=[*known, note.to_json()])
+        stages = read_run(self.folder).stage_notes
+        before = next((stage for stage in stages if _identity(stage) == _identity(note)), None)
+        was_made = before is not None and before.key == note.key and not before.reused  # by this run, earlier
+        kept = dataclasses.replace(note, reused=note.reused and not was_made)
+        update_run(self.folder, stages=[*(s.to_json() for s in stages if s is not before), kept.to_json()])
         if note.stage == "checkpoint":
             self._copy(Path(note.folder) / "log.txt", LOGS, note.backbone)
         if note.stage == "space" and (Path(note.folder) / KNN).is_file():
@@ -214,7 +218,8 @@ class Session:
                 self._unfit[backbone] = error
         for cell in searching:
             if isinstance(cell, RerankCell) and cell.index.backbone not in self._unfit:
-                self._local(cell)
+                with contextlib.suppress(CheckpointError, SearchError):  # told again in the cell
+                    self._local(cell)
 
     def prepare(self, backbone: str) -> Scorer:
         """The features of one backbone, trained first where the suite says so, and what is known of their queries."""
@@ -353,7 +358,8 @@ class Session:
         """End what still runs, and say in ``run.json`` how the run ended."""
         self.measurer.close()
         peak_bytes = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss * _MAXRSS_BYTES
-        update_run(self.folder, status=status, finished=now(), peak_bytes=peak_bytes)
+        most = max(peak_bytes, read_run(self.folder).peak_bytes)  # of all processes that the run had
+        update_run(self.folder, status=status, finished=now(), peak_bytes=most)
 
     def _write_hits(self, cell: QueryCell | RerankCell | RegionCell, hits: Hits, relevant: np.ndarray) -> str:
         assert self.judgments is not None

@@ -145,10 +145,10 @@ def prepare_tiles(cache: Cache, corpus: CorpusSpec) -> Cut:
         parameters["distractors"] = [[path.name, shard_fingerprint(path)] for path in spec.distractors]
 
     def make(folder: Path) -> Mapping[str, Any]:
-        start = time.perf_counter()
+        is_continued, start = any(folder.iterdir()), time.perf_counter()  # an attempt that was cut off
         tiles = cut_tiles(source, spec, folder, progress=cache.progress, cluster=cache.cluster)
-        seconds = time.perf_counter() - start
-        return {"n": len(tiles), "size_px": tiles.size_px, "tiles_per_s": len(tiles) / seconds, **cache.shared}
+        rate = None if is_continued else len(tiles) / (time.perf_counter() - start)
+        return {"n": len(tiles), "size_px": tiles.size_px, "tiles_per_s": rate, **cache.shared}
 
     note = cache.make("tiles", "", parameters, [source_key], make)
     tiles = mark_queries(Tiles.open(Path(note.folder)), corpus)

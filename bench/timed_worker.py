@@ -77,13 +77,14 @@ class TimedWorker:
 
         gone = (distributed.CancelledError, distributed.scheduler.KilledWorker)
         with contextlib.suppress(*gone):
-            while not future.done() and not self._is_gone():
-                with contextlib.suppress(
-                    TimeoutError
-                ):  # ours, or the function's own, which comes again with the result
-                    future.result(timeout=2 * _LOOK_S)
-            if future.done():
-                return future.result()
+            while True:
+                try:
+                    return future.result(timeout=2 * _LOOK_S)
+                except TimeoutError:  # ours, or else the function's own
+                    if future.status == "error":
+                        return future.result()
+                    if self._is_gone():
+                        break
         raise ClusterError(
             f"worker {self.name}: is gone, or its scheduler is. Everything measured is kept: go on with --resume; "
             "another worker on such a machine will do."
@@ -105,7 +106,7 @@ def reaching_scheduler() -> Iterator[None]:
 
 def choose_worker(client: Any) -> TimedWorker:
     """The worker that offers the resource ``ris_timed``, else the first by name."""
-    workers = client.scheduler_info()["workers"]
+    workers = client.scheduler_info(n_workers=-1)["workers"]  # some versions list five by default
     offering = [address for address, worker in workers.items() if worker["resources"].get(RESOURCE)]
     address = min(offering or workers, key=lambda address: (str(workers[address]["name"]), address))
     return TimedWorker(client, address, str(workers[address]["name"]))

@@ -86,6 +86,11 @@ class DaskCluster:
                 f"cluster {self.address}: a worker cannot import {error.name}. Install ris-bench there as it is here, "
                 "in the same version."
             ) from error
+        except OSError as error:
+            raise ClusterError(
+                f"cluster {self.address}: a worker was lost while it was asked what it has ({error}). Run again: "
+                "finished work is kept."
+            ) from error
         faults = [f"{worker} {lack}" for worker, lack in sorted(lacks.items()) if lack is not None]
         faults += [f"{text}. Start it with --nthreads 1" for text in threads]
         if faults:
@@ -143,12 +148,13 @@ class DaskCluster:
     def _result(self, future: Any) -> Any:
         """The result of a piece, waited for as long as there are workers."""
         with self._told():
-            while not future.done():
+            while True:
                 try:
-                    future.result(timeout=_LOOK_S)
-                except TimeoutError:  # ours, or else the function's own, which comes again with the result
+                    return future.result(timeout=_PATIENCE_S if future.done() else _LOOK_S)
+                except TimeoutError:  # ours, or else the function's own
+                    if future.status == "error":
+                        return future.result()
                     self._wait_for_workers()
-            return future.result()
 
     def _wait_for_workers(self) -> None:
         start, is_told = time.monotonic(), False

@@ -71,6 +71,7 @@ def nearest_rows_by(cluster: Cluster, path: Path, out: Path, queries: np.ndarray
         ArtifactError: If a file cannot be read or written.
         ClusterError: See `ris_core.cluster.Cluster.in_order`.
     """
+    cluster.require(out.parent)
     path, n = path.resolve(), len(map_rows(path))
     identity = hashlib.sha256(f"{path} {n} {k} {queries.shape}".encode() + queries.tobytes()).hexdigest()
     folder = shard_folder(out, identity).resolve()

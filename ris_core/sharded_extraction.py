@@ -4,6 +4,7 @@ No pixel and no feature goes through the network: a worker maps the tiles' file,
 the result, which takes it over in order. A network is built once a worker and kept until there is other work.
 """
 
+import atexit
 import contextlib
 import dataclasses
 import platform
@@ -103,6 +104,7 @@ def extract_on_workers(
         ClusterError: See `ris_core.cluster.Cluster.in_order`.
     """
     refuse_work(tiles, backbone.spec)
+    cluster.require(out.parent)
     (plan,) = cluster.in_order(_plan_here, [(work.options, len(tiles), work.images is None)])
     identity = identify_work(tiles, backbone, plan, work.images)
     folder = shard_folder(out, identity["fingerprint"]).resolve()
@@ -152,11 +154,19 @@ def _describe_shard(shard: _Shard) -> Path:
     return shard.out
 
 
+@atexit.register  # while the interpreter still has what that needs
+def _forget() -> None:
+    """Put away the network that is kept."""
+    for _, stack in _READY.values():
+        stack.close()
+    _READY.clear()
+
+
 def _network(shard: _Shard, size_px: int) -> Describe:
     """The function that describes tiles, made unless the last shard was of the same work."""
     key = shard.identity["fingerprint"]
     if key not in _READY:
-        _READY.clear()
+        _forget()
         found = _plan_here((shard.work.options, shard.identity["n"], shard.work.images is None))
         if found != shard.plan:
             raise SuiteError(

@@ -109,7 +109,7 @@ def unmet(demands: Demands) -> str | None:
     if other:
         return f"has {', '.join(other)}. Install the same versions there as here"
     unseen = [path.parent for path in demands.marks if not _appears(path)]
-    if demands.start is not None and not demands.start.is_dir():
+    if demands.start is not None and not os.access(demands.start, os.X_OK):
         return f"does not see {demands.start}. Start the run in a folder on a file system that all machines share"
     if unseen:
         places = ", ".join(map(str, unseen))
@@ -120,8 +120,8 @@ def unmet(demands: Demands) -> str | None:
 def _appears(path: Path) -> bool:
     """Whether a file is seen, at once or within the patience where its folder is."""
     deadline = time.monotonic() + _PATIENCE_S
-    while not path.exists():
-        if not path.parent.is_dir() or time.monotonic() > deadline:
+    while not os.access(path, os.F_OK):  # which also answers about folders of others
+        if not os.access(path.parent, os.X_OK) or time.monotonic() > deadline:
             return False
         time.sleep(0.1)
     return True

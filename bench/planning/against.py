@@ -145,13 +145,12 @@ def write_comparison(table: pd.DataFrame, record: RunRecord, out: Path) -> Path:
 
 def comparison_table(table: pd.DataFrame) -> str:
     """The table in Markdown, for people."""
-    times = [duration(value) for value in table["seconds"]]
     shown = pd.DataFrame(
         {
             "stage": [f"{stage} {name}".strip() for stage, name in zip(table["stage"], table["name"], strict=True)],
-            "forecast": times,
+            "forecast": _shown(table["seconds"], duration),
             "likely": [
-                f"{duration(low)} to {duration(high)}"
+                "" if pd.isna(low) else f"{duration(low)} to {duration(high)}"
                 for low, high in zip(table["seconds_low"], table["seconds_high"], strict=True)
             ],
             "measured": _shown(table["seconds_measured"], duration),

@@ -108,7 +108,10 @@ def corpus_stamp(source: Path, corpus: list[Path] | ImageFolder, spec: TileSpec)
     else:
         files = list(corpus)
     for path in [*files, *filter(None, (spec.labels, spec.classes, spec.ground_truth)), *spec.distractors]:
-        facts = Path(path).stat() if Path(path).exists() else None
+        try:
+            facts = Path(path).stat()
+        except OSError:  # on a server, or gone
+            facts = None
         digest.update(f"{path}\0{facts and (facts.st_size, facts.st_mtime_ns)}\0".encode())
     return digest.hexdigest()
 

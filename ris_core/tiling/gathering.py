@@ -83,6 +83,7 @@ def gather(
         done = [under_way.popleft() for _ in batch.records]
         records = [{**record, "piece": _name(source, piece)} for piece, record in zip(done, batch.records, strict=True)]
         store.append(batch.pixels, records)
+        del batch  # and its map: a network file system cannot remove the folder of a file that is open
         yield from zip(done, records, strict=True)
 
 

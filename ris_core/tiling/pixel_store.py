@@ -227,7 +227,6 @@ class PixelStore:
             permute(items, order, self._journal)
         except ArtifactError as error:
             self._refuse(str(error))
-        items.aside.unlink(missing_ok=True)
 
     def _refuse(self, why: str) -> None:
         self.discard()

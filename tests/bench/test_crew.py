@@ -217,7 +217,7 @@ def test_a_measuring_process_that_ends_badly_is_told_with_how_to_go_on(
 
 def client(**workers: dict[str, Any]) -> Any:
     known = {f"tcp://10.0.0.{i}:1": {"name": n, **w} for i, (n, w) in enumerate(workers.items())}
-    return SimpleNamespace(scheduler_info=lambda: {"workers": known})
+    return SimpleNamespace(scheduler_info=lambda **_: {"workers": known})
 
 
 def test_who_offers_the_resource_measures_else_the_first_by_name() -> None:
