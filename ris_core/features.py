@@ -27,7 +27,7 @@ from ris_core.feature_batches import (
     plan_extraction,
 )
 from ris_core.feature_batches import ExtractOptions as ExtractOptions
-from ris_core.records import Features, Tiles
+from ris_core.records import Features, Tiles, finite_rows
 from ris_core.shards import clear_shards
 
 PROGRESS = "progress.json"
@@ -185,6 +185,8 @@ def _reopen(out: Path, work: dict[str, Any]) -> tuple[np.memmap, int] | None:
         type(done) is int and 0 <= done <= work["n"] and (done % work["shard_tiles"] == 0 or done == work["n"])
     )
     if not is_boundary or progress != work or stored.shape != (work["n"], work["d"]) or stored.dtype != np.float32:
+        return None
+    if not finite_rows(stored[:done]).all():  # extraction writes no such row: the file was damaged since
         return None
     return reopen_array(out / "features.npy"), done
 

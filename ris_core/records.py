@@ -116,7 +116,7 @@ class Features:
             raise SearchError(f"{len(self.values)} features have ids of shape {self.ids.shape}.")
         if len(np.unique(self.ids)) != len(self.ids):
             raise SearchError("feature ids are not unique.")
-        finite = _are_finite(self.values)
+        finite = finite_rows(self.values)
         if not finite.all():
             bad = self.ids[~finite]
             raise SearchError(
@@ -150,7 +150,7 @@ class Features:
             raise ArtifactError(f"{folder}: no features to be read ({error}). Delete the folder, run again.") from error
 
 
-def _are_finite(values: np.ndarray) -> np.ndarray:
+def finite_rows(values: np.ndarray) -> np.ndarray:
     """(n,) bool: which rows are; block by block, because a mask of all values would take a quarter of their memory."""
     finite = np.empty(len(values), bool)
     step = max(1, _BLOCK_VALUES // max(1, values.shape[1]))
