@@ -1,4 +1,7 @@
-"""The command line: ``python -m bench COMMAND``, or ``ris-bench COMMAND``; ``--help`` lists the commands."""
+"""The command line: ``python -m bench COMMAND``, or ``ris-bench COMMAND``; ``--help`` lists the commands.
+
+Long because it is a list: each command's options once, and the few lines that hand them on.
+"""
 
 import argparse
 import os

@@ -66,7 +66,7 @@ def odd_array(rng: Rng, content: bytes, is_archive: bool) -> bytes:
             header = damaged_text(rng, content[10:end].decode("latin1")).encode("utf-8", "replace")
             return content[:8] + len(header[:60000]).to_bytes(2, "little") + header[:60000] + content[end:]
         file = io.BytesIO()
-        np.save(file, _strange(rng), allow_pickle=True)
+        np.save(file, _strange(rng), allow_pickle=True)  # such as an attacker leaves: readers must refuse it
         return file.getvalue()
     with np.load(io.BytesIO(content)) as stored:
         arrays = dict(stored)
@@ -74,7 +74,8 @@ def odd_array(rng: Rng, content: bytes, is_archive: bool) -> bytes:
     with zipfile.ZipFile(file, "w") as archive:
         for other, array in arrays.items():
             member = io.BytesIO()
-            np.save(member, _strange(rng) if other == name else array, allow_pickle=True)
+            content_of = _strange(rng) if other == name else array
+            np.save(member, content_of, allow_pickle=True)  # as above: what readers must refuse
             odd = other == name and rng.random() < 0.3
             archive.writestr(f"{other}.npy", damaged_bytes(rng, member.getvalue()) if odd else member.getvalue())
     return file.getvalue()
