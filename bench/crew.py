@@ -95,9 +95,7 @@ def _losses_told(client: Any, say: Callable[[str], None]) -> Iterator[None]:
     def hear(event: tuple[float, Any]) -> None:
         told = event[1]
         if isinstance(told, dict) and told.get("action") == "remove-worker" and not is_over.is_set():
-            say(
-                f"a worker of the cluster is gone ({told['worker']}); a stage's piece that it had is done again by another"
-            )
+            say(f"a worker of the cluster is gone ({told['worker']}); another does its piece of a stage again")
 
     client.subscribe_topic("all", hear)
     try:
