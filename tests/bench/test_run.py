@@ -362,6 +362,7 @@ def test_interruption_keeps_what_is_measured_and_resume_does_the_rest(
         assert first == before  # what the first process measured stays as it was
     assert f"{len(kept)} of {2 * len(rows)} measurements are done already" in capsys.readouterr().err
     assert (folder / "benchmark-2.json").is_file()
+    assert not any(note.reused for note in read_run(folder).stage_notes)  # this run made them, before it was cut off
     assert main([*arguments, "--resume", "r"]) == 0  # nothing left to do
 
 

@@ -183,6 +183,29 @@ def test_a_store_killed_while_it_orders_goes_on(tmp_path: Path, monkeypatch: pyt
         assert [path.name for path in tmp_path.iterdir()] == ["pixels.npy"]
 
 
+def test_a_store_killed_before_it_notes_that_it_is_ordered_goes_on(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    append = pixel_store.Journal.append
+
+    def killed(journal: pixel_store.Journal, *records: dict[str, object]) -> None:
+        if any("finished" in record for record in records):
+            raise KeyboardInterrupt
+        append(journal, *records)
+
+    store = PixelStore(4, tmp_path, None)
+    fill(store)
+    with monkeypatch.context() as patch:
+        patch.setattr(pixel_store.Journal, "append", killed)
+        with pytest.raises(KeyboardInterrupt):
+            store.finish(ORDER)
+    store.close()
+    store = PixelStore(4, tmp_path, None)
+    assert fill(store) == 0
+    assert (store.finish(ORDER) == tiles(6)[ORDER]).all()
+    store.discard()
+
+
 def test_a_mixture_that_cannot_be_sorted_out_is_refused_and_removed(tmp_path: Path) -> None:
     def killed(*_: object) -> None:
         raise KeyboardInterrupt
