@@ -19,15 +19,15 @@ import pandas as pd
 import torch
 from torch.profiler import ProfilerActivity, profile, record_function
 
-from bench.suite import BackboneEntry
-from bench.suite_file import find_suite, read_suite
-from ris_core import training_loop
+from bench.suites.suite import BackboneEntry
+from bench.suites.suite_file import find_suite, read_suite
 from ris_core.device import choose_device
-from ris_core.schedules import make_schedules
 from ris_core.tile_batches import TileBatches
-from ris_core.training_loop import TrainingLoop
-from ris_core.training_options import TrainOptions
-from ris_core.training_state import TrainingState
+from ris_core.training import loop as training_loop
+from ris_core.training.loop import TrainingLoop
+from ris_core.training.options import TrainOptions
+from ris_core.training.schedules import make_schedules
+from ris_core.training.state import TrainingState
 
 WARM_STEPS, BLOCK_STEPS, BLOCKS = 5, 5, 6
 AUGMENTATION = "augmentation"

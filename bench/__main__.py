@@ -89,7 +89,7 @@ def _of_runs(command: Command) -> Command:
 
 def _run(options: argparse.Namespace) -> int:
     from bench.comparing.repeat import repeat_suite
-    from bench.run_suite import RunOptions, run_suite
+    from bench.running.run_suite import RunOptions, run_suite
 
     chosen = RunOptions(
         suite=options.suite,
@@ -126,7 +126,7 @@ def _plan(options: argparse.Namespace) -> int:
         return _compare_plan(options)
     from bench.planning.forecast import forecast_suite
     from bench.planning.page import forecast_page, write_forecast
-    from bench.suite_file import find_suite, read_suite
+    from bench.suites.suite_file import find_suite, read_suite
 
     suite = read_suite(find_suite(options.suite), options.set)
     found = forecast_suite(suite, options.cache, lambda what: print(f"measuring: {what}", file=sys.stderr, flush=True))
@@ -149,8 +149,8 @@ def _compare_plan(options: argparse.Namespace) -> int:
 
 
 def _list(options: argparse.Namespace) -> int:
-    from bench.cells import expand_cells
-    from bench.suite_file import find_suite, read_suite
+    from bench.suites.cells import expand_cells
+    from bench.suites.suite_file import find_suite, read_suite
 
     for cell in expand_cells(read_suite(find_suite(options.suite), options.set)):
         print(cell.id)
@@ -158,7 +158,7 @@ def _list(options: argparse.Namespace) -> int:
 
 
 def _report(options: argparse.Namespace) -> int:
-    from bench.run_suite import make_report
+    from bench.running.run_suite import make_report
 
     print(make_report(options.run))
     return 0
@@ -167,7 +167,7 @@ def _report(options: argparse.Namespace) -> int:
 def _figure(options: argparse.Namespace) -> int:
     from bench.draw_figure import ALL, draw_all, draw_figure
     from bench.figures.thesis import FigureOptions
-    from bench.finished_run import FinishedRun
+    from bench.finished.finished_run import FinishedRun
 
     given = {key: getattr(options, key) for key in ("backbone", "engine", "k", "ranks", "mass", "published", "regions")}
     run = FinishedRun.open(options.run, options.cache)

@@ -4,16 +4,16 @@ import dataclasses
 import sys
 from pathlib import Path
 
-from bench.progress import Progress
 from bench.results import StageNote
-from bench.stages import Cache, prepare_checkpoint, prepare_tiles
-from bench.suite import BackboneEntry, Suite
-from bench.suite_file import find_suite, read_suite
-from bench.training import refuse_backbone
+from bench.running.progress import Progress
+from bench.stages.flow import Cache, prepare_checkpoint, prepare_tiles
+from bench.stages.training import refuse_backbone
+from bench.suites.suite import BackboneEntry, Suite
+from bench.suites.suite_file import find_suite, read_suite
 from ris_core.cluster import open_cluster
-from ris_core.distributed import connected, find_ranks
 from ris_core.errors import SuiteError
-from ris_core.training_options import TrainOptions
+from ris_core.training.distributed import connected, find_ranks
+from ris_core.training.options import TrainOptions
 
 
 @dataclasses.dataclass(frozen=True)

@@ -7,7 +7,7 @@ from pathlib import Path
 from bench.figures import PICTURES
 from bench.figures.style import ENDINGS, save_figure
 from bench.figures.thesis import THESIS, FigureOptions, draw_named
-from bench.finished_run import FinishedRun
+from bench.finished.finished_run import FinishedRun
 from bench.report import FIGURES
 from ris_core.artifacts import disk_error
 from ris_core.errors import ArtifactError, RisError, SuiteError

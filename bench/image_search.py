@@ -19,15 +19,15 @@ import numpy as np
 
 from bench.figures.neighbours import draw_neighbours
 from bench.figures.style import ENDINGS, save_figure
-from bench.finished_run import FinishedRun, Setting
+from bench.finished.finished_run import FinishedRun, Setting
+from bench.finished.run_answers import Answers, find_answers, find_judged_answers
 from bench.machine import fingerprint
 from bench.results import OK, QueryResult, read_results
-from bench.run_answers import Answers, find_answers, find_judged_answers
-from bench.run_folder import find_run
-from bench.run_suite import RunOptions, run_suite
+from bench.running.run_folder import find_run
+from bench.running.run_suite import RunOptions, run_suite
 from bench.scores.inference import median_time
-from bench.suite import CORRECTED, SINGLE
-from bench.suite_file import find_suite, read_suite
+from bench.suites.suite import CORRECTED, SINGLE
+from bench.suites.suite_file import find_suite, read_suite
 from bench.tables.names import EXACT
 from ris_core.artifacts import disk_error
 from ris_core.errors import ArtifactError, SuiteError

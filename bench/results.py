@@ -489,7 +489,7 @@ class RunRecord(_JsonRecord):
         peak_bytes: Most memory that the process held up to the end of the last cell, training included.
         overhead: For each mode and number of threads, such as ``"single-1t"``, the seconds that asking an engine that
             does nothing takes: one list a process, as in ``QueryResult.times_s``.
-        hygiene: What was found out about the data, as `bench.hygiene` says it.
+        hygiene: What was found out about the data, as `bench.queries.hygiene` says it.
         cluster: Where stages were computed, as `bench.crew.Crew.facts` says it; empty where by the run's own process.
     """
 

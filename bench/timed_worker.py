@@ -1,7 +1,8 @@
 """The worker of a cluster that measures a run's cells: one for all of them, alone with them.
 
 They are measured by the code that measures them without a cluster, in a process that the worker starts on its machine
-(`bench.timed_cells`). The worker does one thing at a time, and waits for it, so it takes no other work meanwhile.
+(`bench.running.timed_cells`). The worker does one thing at a time, and waits for it, so it takes no other work
+meanwhile.
 """
 
 import contextlib
@@ -48,10 +49,11 @@ class TimedWorker:
         return self._wait(self._submit(function))
 
     def measure(self, options: dict[str, Any], tell: Callable[[str, str], None]) -> int:
-        """Measure there what is left of a run, and return the exit status of `bench.timed_cells`.
+        """Measure there what is left of a run, and return the exit status of `bench.running.timed_cells`.
 
         Args:
-            options: Fields of `bench.run_suite.RunOptions` that fit JSON; paths hold in this process' working folder.
+            options: Fields of `bench.running.run_suite.RunOptions` that fit JSON; paths hold in this process'
+                working folder.
             tell: Called with `OUT` or `ERR` and each line that is said there, in a thread of the connection.
 
         Raises:
@@ -126,7 +128,7 @@ def _host(order: dict[str, Any], where: str, topic: str) -> int:
             f"worker {worker.name}: does not see {where}, from where the run was started. Start it in a folder that "
             "all machines share."
         )
-    words = [sys.executable, "-m", "bench.timed_cells", json.dumps(order)]
+    words = [sys.executable, "-m", "bench.running.timed_cells", json.dumps(order)]
     process = subprocess.Popen(
         words, cwd=where, env=_environment(), text=True, errors="replace",
         stdin=subprocess.PIPE, stdout=subprocess.PIPE, stderr=subprocess.PIPE,

@@ -17,8 +17,8 @@ from bench.comparing.verdict import BETTER, NOISY, SLACK, THRESHOLDS, TIMES, WOR
 from bench.figures.ratios import draw_ratios
 from bench.figures.style import save_figure
 from bench.results import RUN
-from bench.run_suite import CELL_FAILED, INTERRUPTED, OK, RunOptions, run_suite
-from bench.suite_file import find_suite
+from bench.running.run_suite import CELL_FAILED, INTERRUPTED, OK, RunOptions, run_suite
+from bench.suites.suite_file import find_suite
 from bench.tables.table import write_table
 from ris_core.artifacts import disk_error
 from ris_core.errors import SuiteError
@@ -44,7 +44,7 @@ def repeat_suite(options: RunOptions, times: int) -> int:
 
     Raises:
         SuiteError: If a run is to be resumed, the number of runs is impossible, or a run has one of the names.
-        RisError: As `bench.run_suite.run_suite`.
+        RisError: As `bench.running.run_suite.run_suite`.
     """
     if options.resume is not None or not 2 <= times <= len(string.ascii_lowercase):
         raise SuiteError(

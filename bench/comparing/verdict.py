@@ -13,7 +13,7 @@ import numpy as np
 from bench.measuring.other_load import is_noisy
 from bench.results import OK, BuildResult, PaceResult, QueryResult, RegionResult, RerankResult, Result
 from bench.scores.inference import median_time, ratio_interval
-from bench.suite import SINGLE
+from bench.suites.suite import SINGLE
 
 WORSE, BETTER, SAME, NOISY = "worse", "better", "same", "noisy"
 SCORES, TIMES, CELL = ("recall", "precision"), ("time", "build", "pace"), "cell"

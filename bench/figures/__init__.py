@@ -30,7 +30,7 @@ from bench.figures.systems import draw_systems
 from bench.figures.throughput import draw_throughput
 from bench.figures.times import draw_times
 from bench.figures.training import draw_curves
-from bench.run_answers import Answers
+from bench.finished.run_answers import Answers
 from ris_core.records import Tiles
 
 PICTURES = "pictures"  # subfolder of what shows the imagery, so that a published run can leave it out

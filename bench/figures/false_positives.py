@@ -10,7 +10,7 @@ from matplotlib.figure import Figure
 
 from bench.figures.board import STEP, line_height, open_board, shortened, side_in, wrapped
 from bench.figures.style import RC
-from bench.run_answers import Answers
+from bench.finished.run_answers import Answers
 from ris_core.records import PADDING_ID, Tiles
 
 _COLUMNS = 4

@@ -8,7 +8,7 @@ from matplotlib.figure import Figure
 
 from bench.figures.board import LEGEND, STEP, Board, open_board
 from bench.figures.style import RC, plain
-from bench.run_answers import Answers
+from bench.finished.run_answers import Answers
 from ris_core.records import Tiles
 
 _NEIGHBOURS = 9

@@ -8,7 +8,7 @@ from matplotlib.figure import Figure
 
 from bench.figures.board import HEAD_PT, LEGEND, STEP, UNJUDGED, Board, line_height, open_board, side_in, wrapped
 from bench.figures.style import RC
-from bench.run_answers import Answers
+from bench.finished.run_answers import Answers
 from ris_core.records import PADDING_ID, Tiles
 
 _COLUMNS = 5

@@ -8,7 +8,7 @@ from matplotlib.figure import Figure
 
 from bench.figures.board import HEAD_PT, LEGEND, STEP, UNJUDGED, Board, open_board, shortened, wrapped
 from bench.figures.style import RC
-from bench.run_answers import Answers
+from bench.finished.run_answers import Answers
 from ris_core.records import PADDING_ID, Tiles
 
 _QUERY = 2.0  # side of a query beside its square, in thumbnails

@@ -7,7 +7,7 @@ from matplotlib.patches import Rectangle
 
 from bench.figures.board import HEAD_PT, LEGEND, STEP, Board, open_board, wrapped
 from bench.figures.style import INK, QUERY, RC
-from bench.region_answers import RegionAnswers
+from bench.finished.region_answers import RegionAnswers
 from ris_core.records import Tiles
 from ris_core.regions.crops import cut_crops, square_boxes
 

@@ -18,10 +18,10 @@ from bench.figures.neighbours import draw_neighbours, draw_rows
 from bench.figures.query_tiles import draw_queries
 from bench.figures.region_query import draw_region_query
 from bench.figures.style import save_figure
-from bench.finished_run import FinishedRun
+from bench.finished.finished_run import FinishedRun
+from bench.finished.region_answers import RegionAnswers
+from bench.finished.run_answers import Answers, find_answers, find_judged_answers
 from bench.judging.judgments import EASY, HARD, MEDIUM, Judgments
-from bench.region_answers import RegionAnswers
-from bench.run_answers import Answers, find_answers, find_judged_answers
 from bench.tables.run_tables import TABLES
 from ris_core.attention import last_attention
 from ris_core.backbone import build_backbone

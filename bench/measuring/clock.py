@@ -21,7 +21,7 @@ SINGLE, BATCH = "single", "batch"
 
 @dataclasses.dataclass(frozen=True)
 class Rounds:
-    """How often the clock runs, see `bench.suite.MeasureSpec`."""
+    """How often the clock runs, see `bench.suites.suite.MeasureSpec`."""
 
     rounds: int = 5
     slow_build_s: float = 10.0

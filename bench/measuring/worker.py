@@ -64,7 +64,7 @@ class Built:
         load_s: Seconds to read the raw vectors; NaN where the order names none.
         transform_s: Seconds to bring them into the space; NaN likewise.
         ready_s: Seconds of the first query of the last index.
-        slow: Whether builds are slow, see `bench.suite.MeasureSpec`.
+        slow: Whether builds are slow, see `bench.suites.suite.MeasureSpec`.
         size_bytes: The index' own bytes.
         derived: What the engine derived from its parameters.
         threads_seen: Pools and their threads while the clock ran.

@@ -22,10 +22,10 @@ from torch import Tensor, nn
 
 from bench.pace.pil_images import ImageTraining
 from bench.pace.work import BF16, FP32, TRAIN, WorkOrder
-from ris_core.augment import GLOBAL_CROPS
 from ris_core.backbone import BackboneSpec, build_backbone
 from ris_core.preprocess import PREPROCESSING, Preprocessing
-from ris_core.recipe import DinoRecipe
+from ris_core.training.augment import GLOBAL_CROPS
+from ris_core.training.recipe import DinoRecipe
 
 _STRENGTH = 1.0  # lightly multiplies its changes of colour by this
 

@@ -8,14 +8,14 @@ import torch
 
 from bench.measuring.clock import collection_off
 from bench.pace.work import BF16, EXTRACT, FP32, TILES, TRAIN, Work, WorkOrder, time_into, time_rounds
-from ris_core.augment import draw_crops, make_crops
 from ris_core.backbone import build_backbone
 from ris_core.device import choose_bf16
 from ris_core.features import ExtractOptions, extract_features
 from ris_core.preprocess import prepare
 from ris_core.records import Tiles
 from ris_core.tiles import cut_tiles
-from ris_core.train import TrainOptions, train_dino
+from ris_core.training.augment import draw_crops, make_crops
+from ris_core.training.dino_training import TrainOptions, train_dino
 
 
 class CutTiles(Work):
@@ -32,7 +32,7 @@ class CutTiles(Work):
 
 
 class Train(Work):
-    """`ris_core.train.train_dino`, whose log tells the seconds of each epoch: a round is one."""
+    """`ris_core.training.dino_training.train_dino`, whose log tells the seconds of each epoch: a round is one."""
 
     def __init__(self, order: WorkOrder) -> None:
         super().__init__(order)

@@ -17,7 +17,7 @@ class Paced:
         times_s: Seconds of each round.
         prepare_s: Seconds that making the network's input of a round takes alone; None where there is no network.
         precision: ``"fp32"``, ``"fp16"`` or ``"bf16"``.
-        flops_per_tile: Of the network, see `ris_core.flops`; None where there is none.
+        flops_per_tile: Of the network, see `ris_core.training.flops`; None where there is none.
         peak_flops: FLOP/s of a large product of matrices, in that precision; None likewise.
         peak_rss_bytes: Most memory that the process held; None where the system does not tell.
         peak_device_bytes: Most memory that torch held on the GPU; None on the CPU.
@@ -67,8 +67,8 @@ class Pacer:
     def _flops(self) -> tuple[int | None, float | None]:
         """FLOPs of a tile, and FLOP/s of this device."""
         from ris_core.backbone import build_backbone
-        from ris_core.flops import count_flops, peak_flops, training_flops
         from ris_core.preprocess import PREPROCESSING
+        from ris_core.training.flops import count_flops, peak_flops, training_flops
 
         order = self._order
         if order.stage == TILES:

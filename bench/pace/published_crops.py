@@ -6,8 +6,8 @@ from PIL import Image, ImageFilter, ImageOps
 from torch import Tensor
 from torchvision import transforms
 
-from ris_core.augment import CropRecipe
 from ris_core.preprocess import Preprocessing
+from ris_core.training.augment import CropRecipe
 
 BICUBIC = transforms.InterpolationMode.BICUBIC
 

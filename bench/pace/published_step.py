@@ -8,12 +8,12 @@ import torch
 from torch import Tensor, nn
 from torch.nn import functional
 
-from ris_core.augment import GLOBAL_CROPS
 from ris_core.backbone import BackboneSpec
-from ris_core.dino import make_networks, parameter_groups
 from ris_core.errors import CheckpointError
-from ris_core.recipe import DinoRecipe
-from ris_core.schedules import make_schedules
+from ris_core.training.augment import GLOBAL_CROPS
+from ris_core.training.dino import make_networks, parameter_groups
+from ris_core.training.recipe import DinoRecipe
+from ris_core.training.schedules import make_schedules
 
 Network = TypeVar("Network", bound=nn.Module)
 

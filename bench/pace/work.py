@@ -12,8 +12,8 @@ import numpy as np
 
 from bench.measuring.clock import collection_off, synchronize
 from ris_core.backbone import BackboneSpec
-from ris_core.recipe import DinoRecipe
 from ris_core.tiling.tile_spec import TileSpec
+from ris_core.training.recipe import DinoRecipe
 
 OURS, PUBLISHED, LIGHTLY = "ours", "published", "lightly"
 TILES, TRAIN, EXTRACT = "tiles", "train", "extract"

@@ -5,8 +5,8 @@ import math
 
 import numpy as np
 
-from bench.base import Cut
-from bench.suite import SpaceSpec
+from bench.stages.base import Cut
+from bench.suites.suite import SpaceSpec
 
 _ENDINGS = (".npy", ".npz", ".safetensors")
 

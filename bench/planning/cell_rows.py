@@ -3,12 +3,12 @@
 import dataclasses
 from collections.abc import Callable, Iterator, Mapping, Sequence
 
-from bench.cells import BuildCell, Cell, IndexKey, QueryCell, expand_cells
 from bench.planning.growth_law import Seconds, exponent_at, summed
 from bench.planning.index_rates import CellCosts, HarnessRate, IndexRate
 from bench.planning.stage_cost import StageCost
 from bench.planning.suite_counts import Counts
-from bench.suite import Suite
+from bench.suites.cells import BuildCell, Cell, IndexKey, QueryCell, expand_cells
+from bench.suites.suite import Suite
 from ris_core.engines import ENGINES
 
 _WORKER_BYTES = 150 * 10**6  # a process that has imported the engines

@@ -8,12 +8,12 @@ from pathlib import Path
 import numpy as np
 import pandas as pd
 
-from bench.base import Cut
-from bench.hygiene import examine_tiles
 from bench.planning.growth_law import Law
+from bench.queries.hygiene import examine_tiles
 from bench.results import StageNote
-from bench.stages import Cache, prepare_tiles
-from bench.suite import LANDMARKS, SCENE, SMALLEST_SCENE_PX, CorpusSpec
+from bench.stages.base import Cut
+from bench.stages.flow import Cache, prepare_tiles
+from bench.suites.suite import LANDMARKS, SCENE, SMALLEST_SCENE_PX, CorpusSpec
 from ris_core.errors import CorpusError
 from ris_core.parallel import decoding_threads
 from ris_core.records import Tiles

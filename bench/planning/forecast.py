@@ -10,7 +10,6 @@ from pathlib import Path
 import numpy as np
 import psutil
 
-from bench.cells import IndexKey
 from bench.machine import fingerprint, is_busy
 from bench.measuring.process_memory import read_memory
 from bench.planning.cell_rows import CellBill, other_cells
@@ -30,7 +29,8 @@ from bench.planning.stage_cost import StageCost
 from bench.planning.stage_rows import Rates, StageBill
 from bench.planning.suite_counts import Counts, count_suite
 from bench.planning.vector_sample import SampleBase, sample_base, sample_labels
-from bench.suite import EngineGrid, Suite, takes
+from bench.suites.cells import IndexKey
+from bench.suites.suite import EngineGrid, Suite, takes
 from ris_core.backbone import RANDOM
 from ris_core.engines import ENGINES
 

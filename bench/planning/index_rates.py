@@ -7,14 +7,14 @@ from collections.abc import Mapping, Sequence
 
 import numpy as np
 
-from bench.cells import BuildCell, IndexKey, QueryCell
-from bench.measure import Measurer, index_order
+from bench.measured_cells.measure import Measurer, index_order
 from bench.measuring.clock import BATCH, ONCE, SINGLE, Asking
 from bench.measuring.remote import WorkerError
 from bench.measuring.worker import Worker
 from bench.planning.growth_law import Law, Seconds, summed
 from bench.planning.vector_sample import GROWTH, SMALLEST, SampleBase
-from bench.suite import MeasureSpec, ParamSet
+from bench.suites.cells import BuildCell, IndexKey, QueryCell
+from bench.suites.suite import MeasureSpec, ParamSet
 from ris_core.engines import ENGINES
 
 _PROBED = 16  # queries that are asked alone
@@ -136,7 +136,7 @@ def measure_harness(bases: Sequence[SampleBase], spec: MeasureSpec) -> HarnessRa
 
 @dataclasses.dataclass(frozen=True)
 class CellCosts:
-    """What cells cost, by the rates of their index; see `bench.measure` for what a cell does.
+    """What cells cost, by the rates of their index; see `bench.measured_cells.measure` for what a cell does.
 
     Attributes:
         rate: Of the index.

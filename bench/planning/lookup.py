@@ -6,10 +6,10 @@ from collections.abc import Callable, Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
-from bench.base import Cut
 from bench.results import StageNote
-from bench.stages import VERSIONS, Cache, prepare_base, prepare_tiles
-from bench.suite import Suite
+from bench.stages.base import Cut
+from bench.stages.flow import VERSIONS, Cache, prepare_base, prepare_tiles
+from bench.suites.suite import Suite
 from ris_core.artifacts import artifact_key, damage, read_manifest
 
 

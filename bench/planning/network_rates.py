@@ -11,23 +11,23 @@ from typing import Any
 import numpy as np
 import torch
 
-from bench.base import Cut
-from bench.extraction import extract_timed
 from bench.measuring.process_memory import read_memory, reset_peak
 from bench.planning.corpus_sample import repeated
 from bench.planning.growth_law import Law
-from bench.suite import BackboneEntry
+from bench.stages.base import Cut
+from bench.stages.extraction import extract_timed
+from bench.suites.suite import BackboneEntry
 from ris_core.backbone import COLOUR, RANDOM, BackboneSpec, build_backbone
 from ris_core.device import choose_bf16, choose_device
 from ris_core.feature_batches import plan_extraction
-from ris_core.flops import count_flops, peak_flops, training_flops
-from ris_core.label_recipe import LabelRecipe
-from ris_core.label_training import train_with_labels
 from ris_core.preprocess import PREPROCESSING, WHOLE
-from ris_core.recipe import DinoRecipe
 from ris_core.records import Tiles
-from ris_core.train import train_dino
-from ris_core.training_result import MODEL
+from ris_core.training.dino_training import train_dino
+from ris_core.training.flops import count_flops, peak_flops, training_flops
+from ris_core.training.label_recipe import LabelRecipe
+from ris_core.training.label_training import train_with_labels
+from ris_core.training.recipe import DinoRecipe
+from ris_core.training.result import MODEL
 
 _PATIENCE_S = 6.0  # that one training, or one extraction, may take by a first guess
 _LIKELY_MFU = 0.3  # of that guess: less than networks of any size reach

@@ -9,7 +9,7 @@ from bench.machine import describe, fingerprint
 from bench.planning.forecast import Forecast
 from bench.planning.growth_law import Seconds
 from bench.planning.stage_cost import StageCost
-from bench.suite import Suite
+from bench.suites.suite import Suite
 from ris_core.artifacts import written_whole
 
 _TIMES = (("d", 86_400.0), ("h", 3_600.0), ("min", 60.0))

@@ -22,7 +22,8 @@ _POINTS = 500
 def start_cost() -> StageCost:
     """The row of the start: a fresh process that imports what a run imports."""
     start = time.perf_counter()
-    subprocess.run([sys.executable, "-c", "import bench.run_suite, bench.machine as m; m.fingerprint()"], check=True)
+    script = "import bench.running.run_suite, bench.machine as m; m.fingerprint()"
+    subprocess.run([sys.executable, "-c", script], check=True)
     seconds = time.perf_counter() - start
     return StageCost("start", "", 1, seconds=Law((1,), (seconds,)).at(1))
 

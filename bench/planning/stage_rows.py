@@ -4,7 +4,6 @@ import dataclasses
 from collections.abc import Iterator, Mapping, Sequence
 from pathlib import Path
 
-from bench import hygiene, knn_probe
 from bench.planning.artifact_bytes import array_bytes, features_bytes, npy_bytes, space_bytes, tiles_bytes, truth_bytes
 from bench.planning.corpus_sample import CorpusSample
 from bench.planning.growth_law import NOTHING, Law, Seconds, exponent_at
@@ -13,8 +12,10 @@ from bench.planning.network_rates import ExtractionRate, TrainingRate
 from bench.planning.stage_cost import StageCost
 from bench.planning.suite_counts import Counts
 from bench.planning.vector_sample import SampleBase
-from bench.stages import truth_depth
-from bench.suite import LANDMARKS, SCENE, SYNTHETIC, VECTORS, BackboneEntry, Suite
+from bench.queries import hygiene
+from bench.stages import knn_probe
+from bench.stages.flow import truth_depth
+from bench.suites.suite import LANDMARKS, SCENE, SYNTHETIC, VECTORS, BackboneEntry, Suite
 from ris_core.artifacts import read_manifest
 
 _BLOCKS_BYTES = 3 * 2**26  # that fitting and applying a space hold beside what they make

@@ -2,11 +2,11 @@
 
 import dataclasses
 
-from bench.held_out import count_distractors, count_held_out
 from bench.planning.corpus_sample import count_stored
 from bench.planning.lookup import Found
-from bench.suite import LANDMARKS, SCENE, BackboneEntry, Suite
-from bench.suite_faults import feature_widths, most_tiles, split_sizes, vector_facts
+from bench.suites.part_counts import count_distractors, count_held_out
+from bench.suites.suite import LANDMARKS, SCENE, BackboneEntry, Suite
+from bench.suites.suite_faults import feature_widths, most_tiles, split_sizes, vector_facts
 
 
 @dataclasses.dataclass(frozen=True)

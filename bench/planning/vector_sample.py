@@ -12,13 +12,13 @@ from pathlib import Path
 import numpy as np
 import pandas as pd
 
-from bench.base import Base, Cut
-from bench.hygiene import examine_features
 from bench.judging.judge import JudgeSpec, judge_tiles, main_labels
-from bench.query_facts import query_facts
-from bench.scoring import Scorer
-from bench.stages import Cache, prepare_base, prepare_tiles
-from bench.suite import SELF, SYNTHETIC, VECTORS, BackboneEntry, CorpusSpec, SpaceSpec, Suite
+from bench.measured_cells.scoring import Scorer
+from bench.queries.hygiene import examine_features
+from bench.queries.query_facts import query_facts
+from bench.stages.base import Base, Cut
+from bench.stages.flow import Cache, prepare_base, prepare_tiles
+from bench.suites.suite import SELF, SYNTHETIC, VECTORS, BackboneEntry, CorpusSpec, SpaceSpec, Suite
 from fixtures.vectors import SyntheticVectors
 from ris_core.backbone import BackboneSpec
 

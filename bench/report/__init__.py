@@ -9,14 +9,14 @@ from bench.figures import PICTURES, Drawn, draw_figures, draw_pictures, draw_pla
 from bench.figures.precision import read_averages
 from bench.figures.style import CORRECTED, EXACT, read_cells
 from bench.figures.thesis import ON_PAGE, draw_thesis
-from bench.finished_run import FinishedRun
+from bench.finished.finished_run import FinishedRun
+from bench.finished.run_answers import Answers
 from bench.judging.judgments import Judgments
 from bench.machine import describe
 from bench.report.hygiene_sentences import hygiene_results
 from bench.report.page import Contents, render_page, searched_things
 from bench.report.sentences import key_results
 from bench.results import CELLS, OK, QueryResult, Result, RunRecord, read_results, read_run
-from bench.run_answers import Answers
 from bench.tables.provenance_table import trace_words
 from bench.tables.run_tables import JUDGMENTS, TABLES, run_tables
 from bench.tables.table import read_table, write_table

@@ -18,7 +18,7 @@ from bench.measuring.cpu_settings import timing_limits
 from bench.measuring.other_load import NOISY_FRAC
 from bench.report.finding import Finding
 from bench.results import OK, PaceResult, Result, RunRecord
-from bench.suite import SYNTHETIC
+from bench.suites.suite import SYNTHETIC
 from bench.tables.provenance_table import LOADED_CELLS, NOISY_CELLS
 from bench.tables.table import page_of
 from bench.tables.table_schemas import CAPTIONS

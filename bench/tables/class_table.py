@@ -9,7 +9,7 @@ from bench.judging.judgments import LABEL, Judgments
 from bench.results import QueryResult
 from bench.scores.inference import median_time
 from bench.scores.score import bootstrap_interval
-from bench.suite import CORRECTED, SINGLE
+from bench.suites.suite import CORRECTED, SINGLE
 from bench.tables.precision_table import distinct_searchers, setting_of
 from bench.tables.table_schemas import SCHEMAS
 

@@ -31,8 +31,8 @@ class DataFacts:
     """What a run knows of its data besides scores and times.
 
     Attributes:
-        queries: For each backbone its `bench.query_facts.query_facts`.
-        hygiene: Findings of `bench.hygiene`.
+        queries: For each backbone its `bench.queries.query_facts.query_facts`.
+        hygiene: Findings of `bench.queries.hygiene`.
         distractors: Searched tiles that were put in to distract.
     """
 

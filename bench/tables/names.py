@@ -49,7 +49,7 @@ def setting_words(cell: str, params: Mapping[str, Any]) -> str:
     The family is left out, for it is part of the variant's name. Empty where the suite names none: all are defaults.
 
     Args:
-        cell: The cell's id, which holds what the suite names, as `bench.suite.ParamSet.label` writes it.
+        cell: The cell's id, which holds what the suite names, as `bench.suites.suite.ParamSet.label` writes it.
         params: Its build and query parameters, defaults included.
     """
     label = "".join(f"-{part}-" for part in cell.split("/")[2:-2])  # between engine and space

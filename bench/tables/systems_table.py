@@ -32,7 +32,7 @@ def systems_table(
     before it the description of the query's picture, of regions as it was measured, else a tile's share of extraction.
 
     Args:
-        suite: The suite as `bench.suite.Suite.to_json` has it.
+        suite: The suite as `bench.suites.suite.Suite.to_json` has it.
         results: All cells of the run.
         judgments: What they were judged by.
         models: The table ``models``.

@@ -106,7 +106,7 @@ class DetectorParams(RegionParams):
         return [*super().faults(n, d), *self.detector.faults()]
 
 
-# Where regions come from. To add a source: one dataclass here, and one line in `bench.region_finding`.
+# Where regions come from. To add a source: one dataclass here, and one line in `bench.queries.region_finding`.
 SOURCES: dict[str, type[RegionParams]] = {
     WHOLE: RegionParams,
     WINDOWS: WindowParams,

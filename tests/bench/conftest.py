@@ -14,9 +14,9 @@ import pandas as pd
 import pytest
 from PIL import Image
 
-from bench import run_suite
 from bench.__main__ import main
 from bench.results import BuildResult, QueryResult, RunRecord, write_result, write_run
+from bench.running import run_suite
 from bench.tables.cheapest_table import cheapest_table
 from bench.tables.difference_table import difference_table, published_differences
 from bench.tables.difficulty_table import DataFacts

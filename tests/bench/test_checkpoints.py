@@ -12,8 +12,8 @@ from PIL import Image
 
 from bench.__main__ import main
 from bench.checkpoints import CheckpointOrder, make_checkpoints
-from bench.stages import Cache, prepare_checkpoint, prepare_tiles
-from bench.suite_file import read_suite
+from bench.stages.flow import Cache, prepare_checkpoint, prepare_tiles
+from bench.suites.suite_file import read_suite
 from ris_core.backbone import build_backbone
 from ris_core.errors import SuiteError
 

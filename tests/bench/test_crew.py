@@ -13,13 +13,14 @@ import numpy as np
 import pytest
 from PIL import Image
 
-from bench import run_suite, timed_worker
+from bench import timed_worker
 from bench.__main__ import main
 from bench.crew import Crew, open_crew
 from bench.report.page import cluster_words
 from bench.results import RunRecord, StageNote, read_results, read_run, write_run
-from bench.run_suite import RunOptions, measure_rest
-from bench.session import Session
+from bench.running import run_suite
+from bench.running.run_suite import RunOptions, measure_rest
+from bench.running.session import Session
 from bench.timed_worker import ERR, OUT, TimedWorker, choose_worker
 from ris_core.cluster import InProcess
 from ris_core.errors import CheckpointError, ClusterError, ComparabilityError, CorpusError

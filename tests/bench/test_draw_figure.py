@@ -7,7 +7,7 @@ from bench import draw_figure as command
 from bench.__main__ import main
 from bench.draw_figure import draw_all, draw_figure
 from bench.figures.thesis import ON_PAGE, THESIS, FigureOptions
-from bench.finished_run import FinishedRun
+from bench.finished.finished_run import FinishedRun
 from bench.report import write_report
 from ris_core.errors import ArtifactError, SuiteError
 

@@ -4,8 +4,8 @@ from pathlib import Path
 
 import pytest
 
-from bench.suite import CorpusSpec
-from bench.suite_file import read_suite
+from bench.suites.suite import CorpusSpec
+from bench.suites.suite_file import read_suite
 from ris_core.errors import SuiteError
 
 ADDRESS = "/vsicurl/http://127.0.0.1:9/a.tif"  # nothing listens there

@@ -31,7 +31,7 @@ from bench.figures.style import (
     scale_times,
     variant_colours,
 )
-from bench.run_answers import Answers
+from bench.finished.run_answers import Answers
 from bench.tables.table import read_table, write_table
 from bench.tables.table_schemas import SCHEMAS
 from ris_core.errors import ArtifactError

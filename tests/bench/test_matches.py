@@ -12,8 +12,8 @@ from matplotlib.figure import Figure
 from bench.__main__ import main
 from bench.figures.matches import draw_matches, place_words
 from bench.figures.thesis import FigureOptions, draw_named
-from bench.finished_run import FinishedRun
-from bench.run_answers import Answers, find_answers
+from bench.finished.finished_run import FinishedRun
+from bench.finished.run_answers import Answers, find_answers
 from ris_core.errors import ArtifactError, SuiteError
 from ris_core.records import PADDING_ID, Tiles
 

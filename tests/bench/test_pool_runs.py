@@ -10,10 +10,10 @@ import pandas as pd
 import pytest
 from PIL import Image
 
-from bench import run_suite
 from bench.__main__ import main
 from bench.judging.trec import read_qrels
 from bench.results import QueryResult, read_results
+from bench.running import run_suite
 from bench.trec_export import export_run
 
 SUITE = """

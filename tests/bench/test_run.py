@@ -17,11 +17,12 @@ import numpy as np
 import pytest
 from PIL import Image
 
-from bench import bench_cells, machine, report, run_suite
+from bench import machine, report
 from bench.__main__ import main
 from bench.measuring.worker import Worker
 from bench.results import BuildResult, QueryResult, read_results, read_run, result_path
-from bench.session import Session
+from bench.running import bench_cells, run_suite
+from bench.running.session import Session
 from ris_core import artifacts
 from ris_core.engines import ENGINES
 

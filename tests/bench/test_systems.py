@@ -5,8 +5,8 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-from bench.suite_file import read_suite
-from bench.system_spec import SystemSpec
+from bench.suites.suite_file import read_suite
+from bench.suites.system_spec import SystemSpec
 from ris_core.errors import SuiteError
 
 SUITE = """

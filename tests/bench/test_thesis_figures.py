@@ -24,8 +24,8 @@ from bench.figures.neighbours import draw_neighbours, draw_rows
 from bench.figures.query_tiles import draw_queries
 from bench.figures.style import QUERY, RIGHT, SOFT, WRONG
 from bench.figures.thesis import THESIS, FigureOptions, draw_named
-from bench.finished_run import FinishedRun
-from bench.run_answers import Answers, find_answers
+from bench.finished.finished_run import FinishedRun
+from bench.finished.run_answers import Answers, find_answers
 from ris_core.errors import ArtifactError, SuiteError
 from ris_core.records import Tiles
 

@@ -25,9 +25,9 @@ from ris_core.engines.crosspolytope import build_crosspolytope, load_crosspolyto
 from ris_core.features import PROGRESS, extract_features
 from ris_core.local_sets import LocalSets
 from ris_core.records import Features, Hits, Tiles
-from ris_core.resumable import STATE, ResumableState
 from ris_core.space import Space, fit_space
-from ris_core.training_result import is_finished
+from ris_core.training.result import is_finished
+from ris_core.training.resumable import STATE, ResumableState
 from ris_core.vector_files import read_vectors
 from ris_core.weights import load_weights
 from tests.reliability.fuzzing import Target, as_scenarios

@@ -10,9 +10,9 @@ from unittest import mock
 import numpy as np
 from PIL import Image
 
-from bench import run_suite
 from bench.__main__ import BAD_INPUT, main
 from bench.figures.thesis import THESIS
+from bench.running import run_suite
 from ris_core.errors import RisError
 from tests.reliability.bad_arrays import odd_array
 from tests.reliability.fuzzing import Target, as_scenarios

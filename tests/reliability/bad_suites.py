@@ -3,8 +3,8 @@
 import re
 from pathlib import Path
 
-from bench.cells import expand_cells
-from bench.suite_file import read_suite
+from bench.suites.cells import expand_cells
+from bench.suites.suite_file import read_suite
 from tests.reliability.fuzzing import ROOT, Target, as_scenarios
 from tests.reliability.mutations import (
     TOML_VALUES,

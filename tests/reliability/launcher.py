@@ -136,7 +136,7 @@ def _serve() -> None:
     """The server's life: one answer an order, until nobody asks any more."""
     os.environ.setdefault("GOMP_SPINCOUNT", "1000")  # as `bench.__main__` does, before torch is imported
     import bench.publish  # noqa: F401 - the forked runs find it imported
-    from bench import run_suite
+    from bench.running import run_suite
 
     machine = run_suite.fingerprint()  # looking at the machine takes a second
     run_suite.fingerprint = lambda: machine
@@ -157,8 +157,8 @@ def _poll(pid: int) -> int | None:
 
 def _run(order: dict[str, Any]) -> NoReturn:
     """The life of a run's process, which ends as any interpreter does."""
-    from bench import run_suite
     from bench.__main__ import main
+    from bench.running import run_suite
 
     if not order["draws"]:
         run_suite.write_report = lambda folder: folder / "index.html"

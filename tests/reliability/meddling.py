@@ -83,7 +83,7 @@ def no_streams() -> None:
 
 def loss_of_no_number(step: int) -> None:
     """A weight of the student becomes NaN before the n-th training step."""
-    from ris_core.training_loop import TrainingLoop
+    from ris_core.training.loop import TrainingLoop
 
     def spoil(loop: Any, *_: Any) -> None:
         next(iter(loop.state.student.parameters())).data.view(-1)[0] = float("nan")

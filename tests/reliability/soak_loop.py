@@ -83,7 +83,7 @@ def loop(folder: Path, minutes: float, runs: int) -> None:
 
     Every second run finds an empty cache, so that all stages are soaked, and all draw their report.
     """
-    from bench.run_suite import RunOptions, run_suite
+    from bench.running.run_suite import RunOptions, run_suite
     from tests.reliability.tiny import CACHE, lay_out, run_folder
 
     os.chdir(lay_out(folder))

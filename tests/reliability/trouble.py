@@ -24,7 +24,7 @@ _STEPS = 18  # of the tiny training
 _TRAINING, _EXTRACTION, _TIMING = r"\.checkpoint-", r"\.features-", "cells/"
 _PLACES = {  # functions of a run, with what is made before them, and how often they are called at least
     "tiling": ("ris_core.tiling.strips:TileReader", "_read_stretch", "", 1),
-    "training": ("ris_core.training_loop:TrainingLoop", "train_step", _TRAINING, _STEPS),
+    "training": ("ris_core.training.loop:TrainingLoop", "train_step", _TRAINING, _STEPS),
     "extraction": ("ris_core.backbone:Backbone", "forward", _EXTRACTION, 8),
     "the_space": ("ris_core.space", "_blocks", r"\.space-", 2),
     "the_truth": ("ris_core.engines.torch_vectors", "nearest_rows", r"\.truth-", 1),

@@ -3,7 +3,7 @@ import torch
 
 from ris_core.backbone import Backbone, BackboneSpec, build_backbone
 from ris_core.class_token import ClassTokenBlock, class_token_only
-from ris_core.flops import count_flops
+from ris_core.training.flops import count_flops
 
 ARCH = {"img_size": 32, "patch_size": 8, "embed_dim": 24, "depth": 2, "num_heads": 3}
 SPEC = BackboneSpec(arch=ARCH, preprocess="native")

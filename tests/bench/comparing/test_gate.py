@@ -19,7 +19,7 @@ MakeRun = Callable[..., Path]
 CELL_WITH_KNOWN_TIME = """
 import os
 import pytest
-from bench.replay import enter_times, recorded_time
+from bench.running.replay import enter_times, recorded_time
 
 @pytest.mark.benchmark(timer=recorded_time)
 def test_build(benchmark):

@@ -10,7 +10,7 @@ from bench.comparing.gate import gate_runs
 from bench.comparing.repeat import report_repeats
 from bench.comparing.verdict import THRESHOLDS
 from bench.figures.ratios import draw_ratios
-from bench.run_suite import CELL_FAILED, INTERRUPTED, OK, RunOptions
+from bench.running.run_suite import CELL_FAILED, INTERRUPTED, OK, RunOptions
 
 MakeRun = Callable[..., Path]
 

@@ -13,8 +13,8 @@ from affine import Affine
 
 from bench.pace.work import WorkOrder
 from ris_core.backbone import BackboneSpec
-from ris_core.recipe import DinoRecipe
 from ris_core.tiles import TileSpec, cut_tiles
+from ris_core.training.recipe import DinoRecipe
 
 MICRO = BackboneSpec(
     "vit_tiny_patch16_224",

@@ -14,16 +14,16 @@ from bench.pace.published_crops import MultiCrop
 from bench.pace.published_step import PublishedLoss, Trainer, write_attention_out
 from bench.pace.published_way import CutTiles, Extract, Train, cut_patches
 from bench.pace.work import FP32, WorkOrder
-from ris_core.augment import draw_crops, make_crops
 from ris_core.backbone import BackboneSpec, build_backbone
-from ris_core.dino import DinoLoss, clip_each, make_networks, parameter_groups, update_teacher
 from ris_core.errors import CheckpointError, RasterError
 from ris_core.features import extract_features
 from ris_core.preprocess import PREPROCESSING
-from ris_core.recipe import DinoRecipe
 from ris_core.records import Tiles
-from ris_core.schedules import make_schedules
 from ris_core.tiles import TileSpec, cut_tiles
+from ris_core.training.augment import draw_crops, make_crops
+from ris_core.training.dino import DinoLoss, clip_each, make_networks, parameter_groups, update_teacher
+from ris_core.training.recipe import DinoRecipe
+from ris_core.training.schedules import make_schedules
 
 
 @pytest.mark.parametrize(

@@ -17,10 +17,10 @@ from bench.pace.pacer import Pacer
 from bench.pace.pil_images import load_rounds
 from bench.pace.ways import STAGES, WAYS, Way
 from bench.pace.work import WorkOrder, time_into, time_rounds
-from bench.suite import StageName, WayName
+from bench.suites.suite import StageName, WayName
 from ris_core.backbone import build_backbone
-from ris_core.flops import count_flops, training_flops
-from ris_core.recipe import DinoRecipe
+from ris_core.training.flops import count_flops, training_flops
+from ris_core.training.recipe import DinoRecipe
 
 Order = Callable[..., WorkOrder]
 HAS_LIGHTLY = importlib.util.find_spec("lightly") is not None
@@ -120,8 +120,8 @@ def test_process_knows_flops_memory_and_threads(order: Order, stage: str, way: s
 def test_lightly_takes_the_crops_and_the_loss_of_the_recipe(order: Order, recipe: DinoRecipe) -> None:
     """Its loss is ours on equal logits; one step changes the student, and the teacher follows it in the next."""
     from bench.pace.lightly_way import Trainer, dino_transform
-    from ris_core.dino import DinoLoss
     from ris_core.preprocess import PREPROCESSING
+    from ris_core.training.dino import DinoLoss
 
     asked = order("train", "lightly")
     crops = next(load_rounds(asked, dino_transform(recipe, PREPROCESSING["native"]), 1))

@@ -7,9 +7,7 @@ import pandas as pd
 import pytest
 from PIL import Image
 
-from bench import run_suite
 from bench.__main__ import main
-from bench.cells import IndexKey, QueryCell, expand_cells
 from bench.planning import forecast
 from bench.planning.against import compare_forecast, read_forecast
 from bench.planning.artifact_bytes import npy_bytes
@@ -19,8 +17,10 @@ from bench.planning.growth_law import Law
 from bench.planning.index_rates import AskedRate, CellCosts, HarnessRate, IndexRate, fewest_vectors, probe_sizes
 from bench.planning.stage_cost import StageCost
 from bench.results import RunRecord, write_run
-from bench.suite import CorpusSpec, MeasureSpec, ParamSet
-from bench.suite_file import find_suite, read_suite
+from bench.running import run_suite
+from bench.suites.cells import IndexKey, QueryCell, expand_cells
+from bench.suites.suite import CorpusSpec, MeasureSpec, ParamSet
+from bench.suites.suite_file import find_suite, read_suite
 from fixtures.sparse_raster import SparseRaster, make_sparse_raster
 from ris_core.engines import ENGINES
 from ris_core.errors import ArtifactError

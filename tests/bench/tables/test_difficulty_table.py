@@ -4,7 +4,7 @@ import numpy as np
 import pandas as pd
 import pytest
 
-from bench.query_facts import COLUMNS
+from bench.queries.query_facts import COLUMNS
 from bench.results import FAILED, QueryResult
 from bench.tables.difficulty_table import (
     DataFacts,

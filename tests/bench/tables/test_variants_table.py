@@ -9,7 +9,7 @@ from bench.scores.score import bootstrap_interval
 from bench.tables.table import page_of, typed
 from bench.tables.variants_table import variants_table
 from ris_core.backbone import BackboneSpec
-from ris_core.recipe import DinoRecipe
+from ris_core.training.recipe import DinoRecipe
 
 BASE = BackboneSpec(arch={"patch_size": 8, "depth": 4})
 

@@ -12,11 +12,11 @@ import numpy as np
 import pytest
 from PIL import Image
 
-from bench.base import without_pixels
 from bench.judging.judge import JudgeSpec, judge_tiles
-from bench.stages import Cache, prepare_base, prepare_tiles
-from bench.suite import BackboneEntry, CorpusSpec, QuerySpec
-from bench.suite_file import read_suite
+from bench.stages.base import without_pixels
+from bench.stages.flow import Cache, prepare_base, prepare_tiles
+from bench.suites.suite import BackboneEntry, CorpusSpec, QuerySpec
+from bench.suites.suite_file import read_suite
 from ris_core.backbone import BackboneSpec
 from ris_core.errors import CorpusError, SuiteError
 from ris_core.tiles import TileSpec, count_cells, cut_tiles

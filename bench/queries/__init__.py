@@ -1,0 +1,1 @@
+"""What is known of queries and data before anything is measured."""
