@@ -83,19 +83,24 @@ def open_crew(address: str | None, say: Callable[[str], None]) -> Iterator[Crew]
         workers = client.scheduler_info(n_workers=-1)["workers"]  # some versions list five by default
         hosts = tuple(sorted({worker["host"] for worker in workers.values()}))
         timed = None if str(address).startswith(LOCAL) else choose_worker(client)
-        opened.enter_context(_losses_told(client, say))
+        opened.enter_context(_losses_told(client, None if timed is None else timed.address, say))
         yield Crew(cluster, hosts, len(workers), timed, opened)
 
 
 @contextlib.contextmanager
-def _losses_told(client: Any, say: Callable[[str], None]) -> Iterator[None]:
-    """Say when a worker is gone; the scheduler hands what it was doing to another."""
+def _losses_told(client: Any, timed: str | None, say: Callable[[str], None]) -> Iterator[None]:
+    """Say when a worker is gone; the scheduler hands what it was doing to another, but for what is timed."""
     is_over = threading.Event()
 
     def hear(event: tuple[float, Any]) -> None:
         told = event[1]
         if isinstance(told, dict) and told.get("action") == "remove-worker" and not is_over.is_set():
-            say(f"a worker of the cluster is gone ({told['worker']}); another does its piece of a stage again")
+            again = (
+                "no other measures in its place"
+                if told["worker"] == timed
+                else "another does its piece of a stage again"
+            )
+            say(f"a worker of the cluster is gone ({told['worker']}); {again}")
 
     client.subscribe_topic("all", hear)
     try:

@@ -74,10 +74,11 @@ class TimedWorker:
         return self.client.submit(function, *arguments, workers=[self.address], allow_other_workers=False, key=key)
 
     def _wait(self, future: Any) -> Any:
-        """The result, or an error as soon as the worker is gone."""
+        """The result, or an error as soon as the worker is gone; that it measures another run is said."""
         import distributed
 
         gone = (distributed.CancelledError, distributed.scheduler.KilledWorker)
+        is_waiting = True  # for all we know
         with contextlib.suppress(*gone):
             while True:
                 try:
@@ -87,6 +88,9 @@ class TimedWorker:
                         return future.result()
                     if self._is_gone():
                         break
+                    if is_waiting and self._measures_another(future.key):
+                        sys.stderr.write(f"worker {self.name} measures another run: waiting until it has ended ...\n")
+                    is_waiting = False  # asked once: a question now would disturb what is measured
         raise ClusterError(
             f"worker {self.name}: is gone, or its scheduler is. Everything measured is kept: go on with --resume; "
             "another worker on such a machine will do."
@@ -98,6 +102,12 @@ class TimedWorker:
         except OSError:  # of a connection that is lost
             return True
 
+    def _measures_another(self, key: str) -> bool:
+        under_way: list[str] = []
+        with reaching_scheduler():
+            under_way = self.client.run(_under_way, workers=[self.address])[self.address]
+        return any(_is_order(other) and other != key for other in under_way)
+
 
 @contextlib.contextmanager
 def reaching_scheduler() -> Iterator[None]:
@@ -107,11 +117,27 @@ def reaching_scheduler() -> Iterator[None]:
 
 
 def choose_worker(client: Any) -> TimedWorker:
-    """The worker that offers the resource ``ris_timed``, else the first by name."""
+    """The worker that offers the resource ``ris_timed``, else the first by name.
+
+    Of several that offer it, one that measures no other run. Those that offer nothing may share a machine, so that the
+    first measures one run after another.
+    """
     workers = client.scheduler_info(n_workers=-1)["workers"]  # some versions list five by default
     offering = [address for address, worker in workers.items() if worker["resources"].get(RESOURCE)]
-    address = min(offering or workers, key=lambda address: (str(workers[address]["name"]), address))
+    busy = {address for address, keys in client.processing(offering).items() if any(_is_order(key) for key in keys)}
+    free = [address for address in offering if address not in busy]
+    address = min(free or offering or workers, key=lambda address: (str(workers[address]["name"]), address))
     return TimedWorker(client, address, str(workers[address]["name"]))
+
+
+def _is_order(key: object) -> bool:
+    """Whether that is the name of an order to measure a run."""
+    return str(key).startswith(f"{_host.__name__}-")
+
+
+def _under_way(dask_worker: Any) -> list[str]:
+    """On the worker: names of what it does now."""
+    return [str(task.key) for task in dask_worker.state.executing]
 
 
 def _host(order: dict[str, Any], where: str, topic: str) -> int:

@@ -13,6 +13,7 @@ import numpy as np
 import pytest
 from PIL import Image
 
+from bench import crew as crew_module
 from bench import timed_worker
 from bench.__main__ import main
 from bench.crew import Crew, open_crew
@@ -218,7 +219,11 @@ def test_a_measuring_process_that_ends_badly_is_told_with_how_to_go_on(
 
 def client(**workers: dict[str, Any]) -> Any:
     known = {f"tcp://10.0.0.{i}:1": {"name": n, **w} for i, (n, w) in enumerate(workers.items())}
-    return SimpleNamespace(scheduler_info=lambda **_: {"workers": known})
+    orders = {address: worker.get("orders", ()) for address, worker in known.items()}
+    return SimpleNamespace(
+        scheduler_info=lambda **_: {"workers": known},
+        processing=lambda addresses: {address: orders[address] for address in addresses},
+    )
 
 
 def test_who_offers_the_resource_measures_else_the_first_by_name() -> None:
@@ -226,6 +231,14 @@ def test_who_offers_the_resource_measures_else_the_first_by_name() -> None:
     assert choose_worker(client(b=plain, a=plain, c=plain)).name == "a"
     chosen = choose_worker(client(b=plain, a=plain, d={"resources": {"ris_timed": 1.0}}))
     assert (chosen.name, chosen.address) == ("d", "tcp://10.0.0.2:1")
+
+
+def test_of_several_that_offer_it_one_that_measures_no_other_run_is_chosen() -> None:
+    free: dict[str, Any] = {"resources": {"ris_timed": 1.0}, "orders": ("_read_strips-1",)}
+    busy = {**free, "orders": ("_host-1",)}
+    plain: dict[str, Any] = {"resources": {}}
+    assert choose_worker(client(a=plain, b=busy, c=free)).name == "c"
+    assert choose_worker(client(a=plain, b=busy)).name == "b"  # the others may share its machine
 
 
 def test_a_scheduler_that_is_gone_is_told_as_such_by_the_worker_that_measures() -> None:
@@ -241,6 +254,21 @@ def test_a_scheduler_that_is_gone_is_told_as_such_by_the_worker_that_measures() 
     gone = SimpleNamespace(subscribe_topic=lambda *_: None, submit=lambda *_, **__: future, unsubscribe_topic=closed)
     with pytest.raises(ClusterError, match=r"worker clock: is gone, or its scheduler is\. Everything"):
         TimedWorker(gone, "tcp://10.0.0.1:1", "clock").measure({}, lambda stream, line: None)
+
+
+def test_a_lost_worker_is_told_with_what_comes_of_it() -> None:
+    hear: list[Any] = []
+    fake = SimpleNamespace(subscribe_topic=lambda _, heard: hear.append(heard), unsubscribe_topic=lambda _: None)
+    told: list[str] = []
+    with crew_module._losses_told(fake, "tcp://10.0.0.1:1", told.append):
+        hear[0]((0.0, {"action": "remove-worker", "worker": "tcp://10.0.0.2:1"}))
+        hear[0]((0.0, {"action": "remove-worker", "worker": "tcp://10.0.0.1:1"}))
+        hear[0]((0.0, {"action": "add-worker", "worker": "tcp://10.0.0.3:1"}))
+    hear[0]((0.0, {"action": "remove-worker", "worker": "tcp://10.0.0.3:1"}))
+    assert told == [
+        "a worker of the cluster is gone (tcp://10.0.0.2:1); another does its piece of a stage again",
+        "a worker of the cluster is gone (tcp://10.0.0.1:1); no other measures in its place",
+    ]
 
 
 def test_no_address_is_no_crew() -> None:

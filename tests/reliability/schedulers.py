@@ -60,6 +60,29 @@ def on_a_scheduler(folder: Path, rng: np.random.Generator) -> Outcome:
     return Outcome(RECOVERED)
 
 
+def two_on_a_scheduler(folder: Path, rng: np.random.Generator) -> Outcome:
+    """Two runs on one scheduler, with caches of their own: one measures after the other."""
+    undisturbed = _reference()
+    folders = [folder / name for name in ("one", "two")]
+    for each in folders:
+        each.mkdir()
+        lay_out(each)
+    with _scheduler() as address:
+        runs = [launch(run_arguments(each, "--cluster", address), each) for each in folders]
+        ends = [run.wait() for run in runs]
+        for run, status in zip(runs, ends, strict=True):
+            expect(status == 0, f"ends with status {status}: {run.said()[-1000:]}")
+            run.wait_until_nobody_is_left()
+    spans = []
+    for each in folders:
+        check_equal(each, undisturbed)
+        written = [path.stat().st_mtime for path in (run_folder(each) / "cells").glob("*.json")]
+        spans.append((min(written), max(written)))
+    (_, end), (start, _) = sorted(spans)
+    expect(end < start, f"cells of both are measured at once, {end - start:.1f} s long")
+    return Outcome(RECOVERED)
+
+
 def _reference() -> Path:
     """The run without a cluster."""
     if importlib.util.find_spec("distributed") is None:
@@ -125,6 +148,15 @@ SCENARIOS = (
         on_a_scheduler,
         tries=5,
         tries_in_tests=0,  # the better part of a minute
+    ),
+    Scenario(
+        "two_on_a_scheduler",
+        "together",
+        "Two runs begun together on one scheduler with one worker that measures.",
+        "The cells of one are measured after those of the other; both are as undisturbed.",
+        two_on_a_scheduler,
+        tries=5,
+        tries_in_tests=0,  # as the one above, twice
     ),
     *(
         Scenario(
