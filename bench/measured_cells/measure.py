@@ -80,7 +80,7 @@ class Measurer:
             memory["disk_bytes"] = n * base.raw.values[0].nbytes
             memory |= built.memory or self._read_memory(order, query, load)
         return BuildResult(
-            **_names(cell),
+            **cell.named(),
             n=n,
             d=d,
             derived=built.derived,
@@ -127,10 +127,7 @@ class Measurer:
             load.add(worker.used_cpu_s())
         n, d = base.corrected.values.shape
         result = QueryResult(
-            **_names(cell),
-            query_params=cell.query.as_dict(),
-            space=cell.space,
-            mode=cell.mode,
+            **cell.named(),
             k=scorer.k,
             n=n,
             d=d,
@@ -221,16 +218,3 @@ def _asking(cell: QueryCell, asked: Asked, k: int) -> Asking:
     """The queries as this cell hands them to its index."""
     queries = asked.raw if cell.space == AS_PUBLISHED else asked.corrected
     return Asking(np.ascontiguousarray(queries), k, cell.query.params, cell.threads)
-
-
-def _names(cell: BuildCell | QueryCell) -> dict[str, Any]:
-    """What every row says of its cell."""
-    index = cell.index
-    return {
-        "cell": cell.id,
-        "backbone": index.backbone,
-        "engine": index.engine,
-        "kind": index.kind,
-        "params": index.build.as_dict(),
-        "threads": cell.threads,
-    }

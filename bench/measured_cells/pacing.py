@@ -40,11 +40,7 @@ def measure_pace(cell: PaceCell, suite: Suite, cut: Cut, cache: Cache, scratch: 
             paced: Paced = process.call("measure", "being timed", rounds)
             load.add(process.used_cpu_s())
     return PaceResult(
-        cell=cell.id,
-        stage=cell.stage,
-        way=cell.way,
-        backbone=cell.backbone,
-        threads=cell.threads,
+        **cell.named(),
         n=order.n,
         batch=order.batch,
         workers=order.workers,

@@ -8,7 +8,6 @@ import time
 import zlib
 from collections.abc import Iterator
 from pathlib import Path
-from typing import Any
 
 import numpy as np
 import pandas as pd
@@ -125,7 +124,7 @@ def measure_regions(
     scores, merged_hits, relevant = scorer.judge(merged)
     n, d = base.corrected.values.shape
     result = RegionResult(
-        **_names(cell),
+        **cell.named(),
         n=n,
         d=d,
         q=len(judged),
@@ -218,18 +217,3 @@ def _crop_answers(scorer: Scorer, found: Found, hits: Hits, counts: list[int], p
     rows = pd.Index(scorer.base.corrected.ids).get_indexer(ids.ravel()).reshape(ids.shape)
     relevant = np.take_along_axis(scorer.judgments.relevant[query], rows, axis=1) & (ids != PADDING_ID)
     return CropAnswers(query, np.concatenate(boxes), ids, relevant)
-
-
-def _names(cell: RegionCell) -> dict[str, Any]:
-    """What every row says of its cell."""
-    index = cell.index
-    return {
-        "cell": cell.id,
-        "backbone": index.backbone,
-        "engine": index.engine,
-        "kind": index.kind,
-        "params": index.build.as_dict(),
-        "query_params": cell.query.as_dict(),
-        "threads": cell.threads,
-        **cell.named(),
-    }

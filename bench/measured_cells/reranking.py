@@ -6,7 +6,6 @@ measured in one process alone.
 
 import zlib
 from pathlib import Path
-from typing import Any
 
 import numpy as np
 
@@ -64,7 +63,7 @@ def measure_rerank(
     before, _, _ = scorer.judge(found.before)
     after, hits, relevant = scorer.judge(found.after)
     result = RerankResult(
-        **_names(cell),
+        **cell.named(),
         n=n,
         d=d,
         q=len(judged),
@@ -89,20 +88,3 @@ def _places(ids: np.ndarray, wanted: np.ndarray) -> np.ndarray:
     """(q,) positions of ids that are among (n,) others."""
     order = np.argsort(ids, kind="stable")
     return order[np.searchsorted(ids, wanted, sorter=order)]
-
-
-def _names(cell: RerankCell) -> dict[str, Any]:
-    """What every row says of its cell."""
-    index = cell.index
-    return {
-        "cell": cell.id,
-        "backbone": index.backbone,
-        "engine": index.engine,
-        "kind": index.kind,
-        "params": index.build.as_dict(),
-        "query_params": cell.query.as_dict(),
-        "rerank": cell.name,
-        "rerank_kind": cell.kind,
-        "rerank_params": cell.point.as_dict(),
-        "threads": cell.threads,
-    }

@@ -63,7 +63,7 @@ class CellBill:
             words = f"{len(unknown)} of {len(cells)} could not be measured on a small sample, so this is not forecast"
             return StageCost(stage, name, len(cells), memory_bytes=memory, note=words)
         costs = [(self._cost(cell), self._n(cell)) for cell in known]
-        slow = sum(self._costs_of(cell).is_slow(self._n(cell)) for cell in known)
+        slow = sum(self._costs_of(cell).is_slow for cell in known)
         return StageCost(
             stage,
             name,
@@ -83,7 +83,8 @@ class CellBill:
         assert rate is not None
         queries = self.suite.queries.count
         width = self.widths[cell.index.backbone]
-        return CellCosts(rate, self.harness, self.suite.measure, queries, self.judged, width)
+        is_slow = rate.build.at(self._n(cell)).expected > self.suite.measure.slow_build_s
+        return CellCosts(rate, self.harness, self.suite.measure, queries, self.judged, width, is_slow)
 
     def _n(self, cell: Cell) -> int:
         return self.counts.of(self.suite.backbone(cell.index.backbone))  # type: ignore[union-attr]

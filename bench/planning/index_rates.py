@@ -145,6 +145,7 @@ class CellCosts:
         timed: Timed queries.
         judged: Judged queries.
         d: Dimensions.
+        is_slow: Whether one process alone measures the index, for it takes over `slow_build_s` to build.
     """
 
     rate: IndexRate
@@ -153,15 +154,12 @@ class CellCosts:
     timed: int
     judged: int
     d: int
-
-    def is_slow(self, n: float) -> bool:
-        """Whether one process alone measures the index."""
-        return self.rate.build.at(n).expected > self.spec.slow_build_s
+    is_slow: bool
 
     def build(self, n: float) -> Seconds:
         """A build cell over n vectors in all its processes."""
         size, spec, build = n * self.d, self.spec, self.rate.build.at(n)
-        if self.is_slow(n):
+        if self.is_slow:
             return summed([self.harness.build_again.at(size), build.times(spec.slow_rounds)])
         again = spec.processes - 1
         return summed(
@@ -175,13 +173,13 @@ class CellCosts:
     def query(self, cell: QueryCell, n: float) -> Seconds:
         """A query cell over n vectors; of an index that is slow to build it finds the process that built it."""
         size, spec, asked = n * self.d, self.spec, self.rate.asked[cell.query]
-        processes = 1 if self.is_slow(n) else spec.processes
+        processes = 1 if self.is_slow else spec.processes
         single, batch = asked.single.at(n), asked.batch.at(n)
         if cell.mode == SINGLE:
             timed = single.times(self.timed + self.judged + 2 * spec.warmup)
         else:
             timed = batch.times(spec.rounds + spec.warmup)
-        each = [timed, asked.choose.at(n)] + ([] if self.is_slow(n) else [self.rate.build.at(n)])
+        each = [timed, asked.choose.at(n)] + ([] if self.is_slow else [self.rate.build.at(n)])
         untimed = batch.times(1 + self.judged / max(1, self.timed))  # candidates, and the judged ones' answers
         return summed(
             [

@@ -27,7 +27,7 @@ from bench.results import (
     read_run,
     write_run,
 )
-from bench.suites.cells import BuildCell, Cell, PaceCell, RegionCell, RerankCell
+from bench.suites.cells import BuildCell, Cell, PaceCell, QueryCell, RegionCell, RerankCell
 from bench.suites.suite import Suite
 from ris_core.artifacts import exclusive
 from ris_core.errors import ArtifactError, ComparabilityError, SuiteError
@@ -36,6 +36,13 @@ DIED = "the process died during this cell (killed, out of memory, or a crash of 
 LOCK = ".lock"  # held by whoever measures
 _FOLDER_NAME = re.compile(r"(?!\.)[\w .=+()@-]{1,100}")
 _STARTED = ".started"
+# Kind of cell -> what its row is; a query's also says how many tiles were asked for.
+_RESULTS: dict[type, type[Result]] = {
+    BuildCell: BuildResult,
+    PaceCell: PaceResult,
+    RerankCell: RerankResult,
+    RegionCell: RegionResult,
+}
 
 
 def now() -> str:
@@ -187,27 +194,10 @@ def _mark(folder: Path, cell: Cell) -> Path:
 
 def bare_result(cell: Cell, suite: Suite, status: str = FAILED, reason: str = "") -> Result:
     """A row that names the cell and its parameters, with nothing measured."""
-    if isinstance(cell, PaceCell):
-        return PaceResult(cell.id, cell.stage, cell.way, cell.backbone, cell.threads, status=status, reason=reason)
-    index = cell.index
-    shared: dict[str, Any] = {
-        "cell": cell.id,
-        "backbone": index.backbone,
-        "engine": index.engine,
-        "kind": index.kind,
-        "params": index.build.as_dict(),
-        "threads": cell.threads,
-        "status": status,
-        "reason": reason,
-    }
-    if isinstance(cell, BuildCell):
-        return BuildResult(**shared)
-    if isinstance(cell, RegionCell):
-        return RegionResult(**shared, **cell.named(), query_params=cell.query.as_dict())
-    if isinstance(cell, RerankCell):
-        shared |= {"rerank": cell.name, "rerank_kind": cell.kind, "rerank_params": cell.point.as_dict()}
-        return RerankResult(**shared, query_params=cell.query.as_dict())
-    return QueryResult(**shared, query_params=cell.query.as_dict(), space=cell.space, mode=cell.mode, k=suite.queries.k)
+    named: dict[str, Any] = {**cell.named(), "status": status, "reason": reason}
+    if isinstance(cell, QueryCell):
+        return QueryResult(**named, k=suite.queries.k)
+    return _RESULTS[type(cell)](**named)
 
 
 def update_run(folder: Path, **changes: Any) -> RunRecord:

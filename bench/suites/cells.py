@@ -36,6 +36,10 @@ class IndexKey:
         """The same for people: ``tiny falconn cross_polytope tables=10``."""
         return " ".join(filter(None, (self.backbone, self.engine, _words(self.build))))
 
+    def named(self) -> dict[str, Any]:
+        """What the rows of its cells say of it."""
+        return {"backbone": self.backbone, "engine": self.engine, "kind": self.kind, "params": self.build.as_dict()}
+
 
 @dataclasses.dataclass(frozen=True)
 class BuildCell:
@@ -52,6 +56,10 @@ class BuildCell:
     def words(self) -> str:
         """The cell for people, as progress lines show it."""
         return f"{self.index.words()} build{_thread_words(self.threads)}"
+
+    def named(self) -> dict[str, Any]:
+        """What its row says of it."""
+        return {"cell": self.id, **self.index.named(), "threads": self.threads}
 
 
 @dataclasses.dataclass(frozen=True)
@@ -73,6 +81,11 @@ class QueryCell:
         """The cell for people, as progress lines show it."""
         asked = _words(self.query)
         return " ".join(filter(None, (self.index.words(), asked, self.space, self.mode))) + _thread_words(self.threads)
+
+    def named(self) -> dict[str, Any]:
+        """What its row says of it."""
+        how = {"query_params": self.query.as_dict(), "space": self.space, "mode": self.mode}
+        return {"cell": self.id, **self.index.named(), **how, "threads": self.threads}
 
 
 @dataclasses.dataclass(frozen=True)
@@ -97,6 +110,12 @@ class RerankCell:
         asked = f"{_words(self.query)} {RERANK} {self.name} {_words(self.point)}"
         return " ".join(f"{self.index.words()} {asked}".split())
 
+    def named(self) -> dict[str, Any]:
+        """What its row says of it."""
+        how = {"query_params": self.query.as_dict(), "rerank": self.name, "rerank_kind": self.kind}
+        own = {"rerank_params": self.point.as_dict(), "threads": self.threads}
+        return {"cell": self.id, **self.index.named(), **how, **own}
+
 
 @dataclasses.dataclass(frozen=True)
 class PaceCell:
@@ -116,6 +135,10 @@ class PaceCell:
         """The cell for people, as progress lines show it."""
         words = " ".join(filter(None, (THROUGHPUT, self.stage, self.backbone, self.way)))
         return f"{words}{_thread_words(self.threads)}"
+
+    def named(self) -> dict[str, Any]:
+        """What its row says of it."""
+        return {"cell": self.id, **dataclasses.asdict(self)}
 
 
 @dataclasses.dataclass(frozen=True)
@@ -141,9 +164,11 @@ class RegionCell:
         return " ".join(f"{self.index.words()} {asked}".split())
 
     def named(self) -> dict[str, Any]:
-        """What its row says of the regions."""
+        """What its row says of it."""
         params = {key: str(value) if isinstance(value, Path) else value for key, value in self.point.as_dict().items()}
-        return {"regions": self.name, "source": self.source, "region_params": params}
+        how = {"query_params": self.query.as_dict(), "regions": self.name, "source": self.source}
+        own = {"region_params": params, "threads": self.threads}
+        return {"cell": self.id, **self.index.named(), **how, **own}
 
 
 Cell = BuildCell | QueryCell | PaceCell | RerankCell | RegionCell

@@ -11,14 +11,15 @@ from bench.__main__ import main
 from bench.planning import forecast
 from bench.planning.against import compare_forecast, read_forecast
 from bench.planning.artifact_bytes import npy_bytes
-from bench.planning.cell_rows import other_cells
+from bench.planning.cell_rows import CellBill, other_cells
 from bench.planning.corpus_sample import count_stored, sample_corpus
 from bench.planning.growth_law import Law
 from bench.planning.index_rates import AskedRate, CellCosts, HarnessRate, IndexRate, fewest_vectors, probe_sizes
 from bench.planning.stage_cost import StageCost
+from bench.planning.suite_counts import Counts
 from bench.results import RunRecord, write_run
 from bench.running import run_suite
-from bench.suites.cells import IndexKey, QueryCell, expand_cells
+from bench.suites.cells import BuildCell, IndexKey, QueryCell, expand_cells
 from bench.suites.suite import CorpusSpec, MeasureSpec, ParamSet
 from bench.suites.suite_file import find_suite, read_suite
 from fixtures.sparse_raster import SparseRaster, make_sparse_raster
@@ -192,19 +193,36 @@ def test_probing_starts_where_parameters_allow_and_ends_at_the_corpus() -> None:
     assert index.build.params.faults(fewest // 2, 64)
 
 
-def cell_costs(slow_build_s: float) -> CellCosts:
+def cell_costs(is_slow: bool) -> CellCosts:
     """Seconds that are easily told apart: a build takes 1, its harness 10, a query 100, and so forth."""
     fixed = [Law((1, 2), (seconds, seconds), is_linear=True) for seconds in (1, 10, 20, 30, 40, 0.1, 0.01, 1000)]
     build, first_build, build_again, first_query, query_again, choose, single, batch = fixed
     query = ParamSet(ENGINES["exact"].query_params())
     rate = IndexRate(build, {query: AskedRate(choose, single, batch)})
     harness = HarnessRate(first_build, build_again, first_query, query_again)
-    spec = MeasureSpec(processes=3, rounds=5, warmup=1, slow_build_s=slow_build_s, slow_rounds=2)
-    return CellCosts(rate, harness, spec, timed=50, judged=10, d=4)
+    spec = MeasureSpec(processes=3, rounds=5, warmup=1, slow_rounds=2)
+    return CellCosts(rate, harness, spec, timed=50, judged=10, d=4, is_slow=is_slow)
+
+
+def test_growth_is_that_of_the_work_and_not_of_measuring_a_slow_index_once() -> None:
+    suite = read_suite(find_suite("demo"))
+    n = 1000
+    build = Law((1, n), (0.019, 0.95 * suite.measure.slow_build_s), is_linear=True)  # slow at 2 n, in one process then
+    free = Law((1, 2), (0, 0), is_linear=True)
+    keys = {cell.index for cell in expand_cells(suite) if isinstance(cell, BuildCell)}
+    asked = {cell.query: AskedRate(free, free, free) for cell in expand_cells(suite) if isinstance(cell, QueryCell)}
+    backbones = [entry.name for entry in suite.backbones]
+    widths = dict.fromkeys(backbones, 4)
+    bill = CellBill(
+        suite, Counts(n, True, n, n, 0, 64, widths), widths, 1,
+        dict.fromkeys(keys, IndexRate(build, asked)), HarnessRate(free, free, free, free),
+    )  # fmt: skip
+    rows = [row for row in bill.rows() if row.stage == "build cells"]
+    assert [row.exponent for row in rows] == pytest.approx([1] * len(rows), abs=0.01)
 
 
 def test_cells_cost_what_a_run_does_in_them() -> None:
-    quick, slow = cell_costs(10), cell_costs(0.5)
+    quick, slow = cell_costs(False), cell_costs(True)
     assert quick.build(9).expected == pytest.approx(10 + 2 * 20 + 3 * (1 + 5) + 1)
     assert slow.build(9).expected == pytest.approx(20 + 2)
     index = IndexKey("a", "exact", "exact", ParamSet(ENGINES["exact"].build_params()))
