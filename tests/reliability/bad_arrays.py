@@ -1,10 +1,12 @@
 """Vectors, artifacts, checkpoints and saved indexes that are damaged: arrays with headers that say what follows."""
 
 import argparse
+import contextlib
 import dataclasses
 import io
 import json
 import os
+import struct
 import zipfile
 from collections.abc import Callable
 from pathlib import Path
@@ -22,6 +24,7 @@ from ris_core.artifacts import damage, write_json
 from ris_core.backbone import BackboneSpec, build_backbone
 from ris_core.engines import ENGINES
 from ris_core.engines.crosspolytope import build_crosspolytope, load_crosspolytope
+from ris_core.errors import SearchError
 from ris_core.features import PROGRESS, extract_features
 from ris_core.local_sets import LocalSets
 from ris_core.records import Features, Hits, Tiles
@@ -34,6 +37,14 @@ from tests.reliability.fuzzing import Target, as_scenarios
 from tests.reliability.mutations import Rng, chosen, damaged_bytes, damaged_text, damaged_value
 
 _N, _D = 40, 12
+# Bytes of an index file before its shape, the digest of its base, its checksums, its arrays.
+_SHAPE, _DIGEST, _BODY_SUM, _INDEX_BODY = 16, 80, 88, 128
+_LONGEST_INDEX = 2**22
+_ASKED: list[dict[str, Any]] = [*({"probes_per_table": probes} for probes in (1, 4, 300)), {"recall": 0.9}]
+# Four bytes: whole numbers at the ends of what shapes, rows and starts may be, and floats that compare or sum badly.
+_ENDS = (0, 1, 2, 7, 199, 200, 201, 2**16, 2**30, 2**31 - 1, 2**31, 2**32 - 1)
+_REALS = (np.nan, -np.nan, np.inf, -np.inf, 1e38, -1e38, 1e18, 1e-45, -0.0, 1.0)
+_HOSTILE = [*(end.to_bytes(4, "little") for end in _ENDS), *(np.float32(real).tobytes() for real in _REALS)]
 Files = dict[str, bytes]  # by their names
 
 
@@ -257,6 +268,62 @@ def _read_index(made: _Indexes, case: Path, rng: Rng) -> None:
     index.search(made.base[:5], 3, query, 1)
 
 
+def _read_forged_index(made: _Indexes, case: Path, rng: Rng) -> None:
+    """One that somebody made to do harm: its checksums are right, and mostly its length."""
+    content = bytearray(chosen(rng, list(made.files.values())))
+    for _ in range(rng.integers(1, 4)):
+        first, end = (_SHAPE, _DIGEST) if rng.random() < 0.4 else (_INDEX_BODY, len(content))
+        at = 4 * int(rng.integers(first // 4, end // 4))
+        content[at : at + 4] = chosen(rng, _HOSTILE)
+    announced = _announced_bytes(content)
+    if announced < _LONGEST_INDEX and rng.random() < 0.9:
+        content = content[:announced] + bytes(max(0, announced - len(content)))
+    content[_BODY_SUM : _BODY_SUM + 8] = _index_checksum(bytes(content[_INDEX_BODY:]))
+    content[_BODY_SUM + 8 : _BODY_SUM + 16] = _index_checksum(bytes(content[: _BODY_SUM + 8]))
+    path = case / "forged.index"
+    path.write_bytes(content)
+    index = load_crosspolytope(path, made.base, mmap=bool(rng.random() < 0.5))
+    query = ENGINES["crosspolytope"].query_params(**chosen(rng, _ASKED))
+    with contextlib.suppress(SearchError):  # of a query that does not fit: the file is none of its business
+        index.candidates(made.base[:5], 3, query)
+        index.search(made.base[:5], int(chosen(rng, [1, 3, 200])), query, int(chosen(rng, [1, 2])))
+
+
+def _announced_bytes(content: bytearray) -> int:
+    """How long the header says that the file is, as `image_bytes` in ``crosspolytope_image.cpp``."""
+    n, d = struct.unpack_from("<2q", content, 16)
+    _, distance, tables, bits, _, _, coordinates, groups = struct.unpack_from("<8I", content, 32)
+    if not 0 <= n < 2**31 or not 0 <= d < 2**31 or bits > 30:
+        return len(content)
+
+    def aligned(size: int) -> int:
+        return -(-size // 64) * 64
+
+    points = -(-n // 32) * 32 if groups else 0
+    shared = aligned(coordinates * (d + (distance == 2)) * 4) + aligned(groups * 4 * 4) + aligned(groups * 4 * 16 * 4)
+    table = aligned((2**bits + 1) * 4) + aligned(n * 4) + 2 * aligned(points * 4) + aligned(points // 32 * groups * 16)
+    return _INDEX_BODY + shared + tables * table
+
+
+def _index_checksum(content: bytes) -> bytes:
+    """As `checksum` in ``crosspolytope_image.cpp``, written anew."""
+    odd: int = 0x9E3779B97F4A7C15
+    mask: int = 2**64 - 1
+    lanes = [len(content), odd, ~odd & mask, 1]
+
+    def mix(lane: int, word: int) -> None:
+        mixed = (lanes[lane] ^ word) * odd & mask
+        lanes[lane] = mixed ^ mixed >> 32
+
+    words = [int.from_bytes(content[i : i + 8], "little") for i in range(0, len(content), 8)]
+    whole = len(content) // 32 * 4
+    for i, word in enumerate(words):
+        mix(i % 4 if i < whole else 0, word)
+    for lane in (1, 2, 3):
+        mix(0, lanes[lane])
+    return lanes[0].to_bytes(8, "little")
+
+
 @dataclasses.dataclass(frozen=True, eq=False)
 class _Extraction:
     tiles: Tiles
@@ -321,5 +388,8 @@ TARGETS = (
         3,
     ),
     Target("damaged_indexes", "A saved index is damaged, read or mapped.", _indexes, _read_index, 10_000),
+    Target(
+        "forged_indexes", "A saved index is changed, and its checksums with it.", _indexes, _read_forged_index, 10_000
+    ),
 )
 SCENARIOS = as_scenarios(__name__, TARGETS)
