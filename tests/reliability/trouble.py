@@ -115,14 +115,14 @@ def few_handles(folder: Path, rng: np.random.Generator) -> Outcome:
 
 def bare_environment(folder: Path, rng: np.random.Generator, changes: Mapping[str, str | None]) -> Outcome:
     """A run that is started where variables are missing or odd."""
-    undisturbed = reference().folder
+    undisturbed = reference(draws=True).folder
     lay_out(folder)
     environment = {**os.environ, "PYTHONPATH": str(ROOT), **changes}
     kept = {name: value for name, value in environment.items() if value is not None}
     done = start([sys.executable, "-m", "bench", *run_arguments(folder)], folder, kept)
     is_clean = "Traceback" not in done.stdout
     expect(done.returncode == 0 and is_clean, f"status {done.returncode}: {done.stdout[-800:]}")
-    finish(folder, undisturbed)
+    finish(folder, undisturbed, draws=True)
     return Outcome(RECOVERED)
 
 
@@ -130,13 +130,13 @@ def no_shared_memory(folder: Path, rng: np.random.Generator) -> Outcome:
     """A run where /dev/shm cannot be written."""
     if os.geteuid() != 0:
         pytest.skip("hiding /dev/shm needs root")
-    undisturbed = reference().folder
+    undisturbed = reference(draws=True).folder
     lay_out(folder)
     hide = 'mount -t tmpfs -o ro tmpfs /dev/shm && exec "$@"'
     command = ["unshare", "--mount", "sh", "-c", hide, "sh", sys.executable, "-m", "bench", *run_arguments(folder)]
     done = start(command, folder, {**os.environ, "PYTHONPATH": str(ROOT)})
     expect(done.returncode == 0, f"status {done.returncode}: {done.stdout[-800:]}")
-    finish(folder, undisturbed)
+    finish(folder, undisturbed, draws=True)
     return Outcome(RECOVERED)
 
 
