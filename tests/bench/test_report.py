@@ -278,6 +278,7 @@ def test_ground_that_trained_in_blocks_is_told(run_folder: Path) -> None:
     assert "(50 % of all tiles, in blocks of 1,024 px drawn by seed, trained" in compared_words(record, results)
 
 
+@pytest.mark.usefixtures("without_figures")
 def test_vectors_are_no_tiles(run_folder: Path) -> None:
     record = read_run(run_folder)
     note = StageNote("features", "v", "/c/f", "k", False, 1.0, {"n": 4000, "d": 128, "held_out": 900})
