@@ -35,7 +35,8 @@ from bench.figures.style import (
 from bench.judging.judgments import STRATA
 from bench.tables.names import largest_sizes
 
-_LEAST_HEIGHT_IN = 1.5  # of all axes: legend and labels of x take a good part of it
+_BELOW_IN = 1.0  # legend and labels of x, below all axes
+_LEAST_HEIGHT_IN = 0.55  # of a row of axes beside them
 _MOST_ROWS = 12  # settings of a backbone; of more, those evenly spread over recall
 _SAME = ["backbone", "variant", *SETTING, "mode", "threads"]
 _ENDS = ("", "_ci_low", "_ci_high")
@@ -63,7 +64,7 @@ def draw_slip(tables: Path) -> Figure | None:
         f"own; grey bars are 95 % bootstrap intervals.{_shown(asked, pairs)}{label_key(varying)}",
         rows=pairs["backbone"].nunique(),
         columns=len(scores),
-        height_in=0.5 + 0.19 * _longest(pairs),
+        height_in=_height_in(pairs, pairs["backbone"].nunique()),
     )
     figure, axes = draw_sheet(sheet, sharex="col", sharey="row")
     for row, (backbone, here) in enumerate(pairs.groupby("backbone", sort=False)):
@@ -104,7 +105,7 @@ def draw_exact_or_lsh(tables: Path) -> Figure | None:
         f"{_shown(measured, settings)}{label_key(varying)}",
         rows=backbones,
         columns=len(strata),
-        height_in=max(0.5 + 0.19 * _longest(settings), _LEAST_HEIGHT_IN / backbones),
+        height_in=_height_in(settings, backbones),
     )
     figure, axes = draw_sheet(sheet, sharex="col", sharey="row")
     for row, (backbone, here) in enumerate(settings.groupby("backbone", sort=False)):
@@ -116,6 +117,11 @@ def draw_exact_or_lsh(tables: Path) -> Figure | None:
         _label_settings(axes[row, 0], here, varying)
     figure.legend(handles=_step_legend(colours, settings["variant"]), loc="outside lower left", ncols=4)
     return figure
+
+
+def _height_in(settings: pd.DataFrame, backbones: int) -> float:
+    """Of a row of axes: for its settings, but never so little that legend and labels leave nothing to the axes."""
+    return max(0.5 + 0.19 * _longest(settings), _LEAST_HEIGHT_IN + _BELOW_IN / backbones)
 
 
 def slip_pairs(cells: pd.DataFrame) -> pd.DataFrame:

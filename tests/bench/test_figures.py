@@ -297,6 +297,17 @@ def test_steps_are_as_long_as_what_was_found_and_lost(tables: Path) -> None:
     assert first_bars() == pytest.approx(lucky)
 
 
+def test_steps_of_a_single_setting_have_room_beside_their_legend(tables: Path) -> None:
+    losses = read_table(tables / "exact_or_lsh.csv")
+    first = losses[losses["stratum"] == "easy"].drop_duplicates("backbone").iloc[:2]
+    assert len(first) == 2
+    write_table(first, tables, "exact_or_lsh")
+    figure = draw_exact_or_lsh(tables)
+    figure.draw_without_rendering()  # where axes collapse, matplotlib warns, and nothing is laid out
+    heights = [ax.get_window_extent().height for ax in figure.axes]
+    assert min(heights) > 20
+
+
 def test_slip_shows_precision_of_both_ways(tables: Path) -> None:
     averages = read_table(tables / "nn_precision_averages.csv")
     raw = averages[averages["cell"] != ""].assign(space="as_published", precision=0.05, ci_low=0.0, ci_high=0.1)
