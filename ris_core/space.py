@@ -105,9 +105,10 @@ class Space:
                 arrays = dict(stored)
             mean, projection = arrays.get("mean"), arrays.get("projection")
             normalize, d, key = bool(arrays["normalize"]), int(arrays["d"]), str(arrays["key"])
+            is_whole = key == _key(mean, projection, normalize, d)  # a member that is no array comes as bytes
         except UNREADABLE as error:
             raise ArtifactError(f"{path}: no space to be read ({error}). Delete the folder and run again.") from error
-        if key != _key(mean, projection, normalize, d):
+        if not is_whole:
             raise ArtifactError(f"{path}: does not have the hash it was saved with. Delete the folder and run again.")
         return cls(mean, projection, normalize, d, key)
 

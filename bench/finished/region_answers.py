@@ -52,7 +52,7 @@ class RegionAnswers:
         path = run.folder / result.crops_file
         try:
             with np.load(path, allow_pickle=False) as file:
-                mine = file["query"] == number
+                mine = file["query"].astype(np.int64) == number
                 boxes, ids, relevant = (file[name][mine] for name in ("boxes", "ids", "relevant"))
         except UNREADABLE as error:
             raise ArtifactError(f"{path}: no answers to be read ({error}). Run the cell again.") from error

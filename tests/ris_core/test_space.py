@@ -1,3 +1,4 @@
+import zipfile
 from pathlib import Path
 
 import numpy as np
@@ -118,6 +119,19 @@ def test_space_lives_on_disk(tmp_path: Path, options: dict[str, bool]) -> None:
     opened = type(space).open(tmp_path)
     assert opened.key == space.key
     np.testing.assert_array_equal(opened.apply(base).values, space.apply(base).values)
+
+
+def test_space_with_a_member_that_is_no_array_is_refused(tmp_path: Path) -> None:
+    space = fit_space(clouds(30, 4, seed=1))
+    space.save(tmp_path)
+    path = tmp_path / "space.npz"
+    with zipfile.ZipFile(path) as archive:
+        members = {name: archive.read(name) for name in archive.namelist()}
+    with zipfile.ZipFile(path, "w") as archive:
+        for name, content in members.items():
+            archive.writestr(name, b"?" + content[1:] if name == "mean.npy" else content)
+    with pytest.raises(ArtifactError, match="no space to be read"):
+        type(space).open(tmp_path)
 
 
 def test_damaged_space_is_refused(tmp_path: Path) -> None:
