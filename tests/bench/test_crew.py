@@ -241,6 +241,32 @@ def test_of_several_that_offer_it_one_that_measures_no_other_run_is_chosen() -> 
     assert choose_worker(client(a=plain, b=busy)).name == "b"  # the others may share its machine
 
 
+@pytest.mark.parametrize(("under_way", "told"), [(["_host-2"], True), (["_host-1"], False), (["_read-3"], False)])
+def test_a_run_says_that_it_waits_for_another(
+    capsys: pytest.CaptureFixture[str], under_way: list[str], told: bool
+) -> None:
+    pytest.importorskip("distributed", reason="dask.distributed is an optional extra")
+    answers = iter([TimeoutError, TimeoutError, 7])
+    asked: list[Any] = []
+
+    def result(timeout: float) -> int:
+        answer = next(answers)
+        if answer is TimeoutError:
+            raise TimeoutError
+        return answer
+
+    def run(_: object, workers: list[str]) -> dict[str, list[str]]:
+        asked.append(workers)
+        return {workers[0]: under_way}
+
+    address = "tcp://10.0.0.1:1"
+    fake = SimpleNamespace(run=run, nthreads=lambda: {address: 1})
+    future = SimpleNamespace(result=result, status="pending", key="_host-1")
+    assert TimedWorker(fake, address, "clock")._wait(future) == 7
+    assert ("worker clock measures another run: waiting" in capsys.readouterr().err) == told
+    assert asked == [[address]]  # once: more would disturb what is measured
+
+
 def test_a_scheduler_that_is_gone_is_told_as_such_by_the_worker_that_measures() -> None:
     distributed = pytest.importorskip("distributed", reason="dask.distributed is an optional extra")
 
