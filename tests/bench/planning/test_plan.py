@@ -204,21 +204,30 @@ def cell_costs(is_slow: bool) -> CellCosts:
     return CellCosts(rate, harness, spec, timed=50, judged=10, d=4, is_slow=is_slow)
 
 
-def test_growth_is_that_of_the_work_and_not_of_measuring_a_slow_index_once() -> None:
+def build_rows(share: float) -> list[StageCost]:
+    """Rows of the demo's builds, each of which takes that share of the limit from which an index is slow."""
     suite = read_suite(find_suite("demo"))
-    n = 1000
-    build = Law((1, n), (0.019, 0.95 * suite.measure.slow_build_s), is_linear=True)  # slow at 2 n, in one process then
+    n, limit_s = 1000, suite.measure.slow_build_s
+    build = Law((1, n), (share * limit_s / n, share * limit_s), is_linear=True)
     free = Law((1, 2), (0, 0), is_linear=True)
     keys = {cell.index for cell in expand_cells(suite) if isinstance(cell, BuildCell)}
     asked = {cell.query: AskedRate(free, free, free) for cell in expand_cells(suite) if isinstance(cell, QueryCell)}
-    backbones = [entry.name for entry in suite.backbones]
-    widths = dict.fromkeys(backbones, 4)
+    widths = dict.fromkeys([entry.name for entry in suite.backbones], 4)
     bill = CellBill(
         suite, Counts(n, True, n, n, 0, 64, widths), widths, 1,
         dict.fromkeys(keys, IndexRate(build, asked)), HarnessRate(free, free, free, free),
     )  # fmt: skip
-    rows = [row for row in bill.rows() if row.stage == "build cells"]
+    return [row for row in bill.rows() if row.stage == "build cells"]
+
+
+def test_growth_is_that_of_the_work_and_not_of_measuring_a_slow_index_once() -> None:
+    rows = build_rows(0.95)  # twice as many would be slow, and measured in one process
     assert [row.exponent for row in rows] == pytest.approx([1] * len(rows), abs=0.01)
+    assert not any(row.note for row in rows)
+
+
+def test_indexes_that_are_slow_to_build_are_told() -> None:
+    assert all(f"{row.n} of indexes that take over" in row.note for row in build_rows(1.05))
 
 
 def test_cells_cost_what_a_run_does_in_them() -> None:
